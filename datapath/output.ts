@@ -1,0 +1,163 @@
+/**
+ * The last step of a packet: output to ports.
+ *
+ * Between an action list and the ports stands what neither should know: that a port may not take
+ * partial checksums or segment trains (they are finished in software here), that bytes already lent
+ * to a port must not change (copy on write), and the accounts.
+ */
+import type { Accounts } from "./accounting.ts";
+import { dropReason } from "./drop_reasons.ts";
+import type { DropReason } from "./drop_reasons.ts";
+import type { ActionHost } from "./execute.ts";
+import { completeChecksum, isEncapsulated, partialNeedsSoftware } from "./offload.ts";
+import { copyPacket, GSO_NONE, type Packet } from "./packet.ts";
+import { segment, type SegmentSink } from "./segment.ts";
+
+/** What the pipeline needs of a port on this thread. */
+export interface OutputPort {
+  readonly portNo: number;
+  /** Whether `send` takes packets with needsCsum set. */
+  readonly takesPartialChecksums: boolean;
+  /** Whether `send` takes packets with a gsoType. */
+  readonly takesSegmentTrains: boolean;
+  /** Queues or sends one packet, whose bytes are lent until the next flush. 0: taken; else why not. Must not throw. */
+  send(packet: Packet): DropReason;
+}
+
+/** What the pipelines of a thread share: the packet pool and the round. */
+export interface PipelineHost {
+  /** Grows with every flush: bytes lent in an earlier round are nobody's any more. */
+  readonly round: number;
+  /** A free packet as {@link PacketPool.allocate} gives it. */
+  allocate(): Packet | undefined;
+  /**
+   * Takes a pool packet back (slot ≥ 0). While `packet.lentInRound === round`, its bytes are still
+   * lent: it may be given out again after the next flush only.
+   */
+  recycle(packet: Packet): void;
+  /** Everything queued goes out, retired packets become free, `round` grows. The pipeline calls it when the pool runs dry. */
+  flush(): void;
+}
+
+const NO_SUCH_PORT = dropReason("no-such-port");
+const POOL_EXHAUSTED = dropReason("pool-exhausted");
+const GSO_INVALID = dropReason("tx-gso-invalid");
+
+export class Outputs implements ActionHost, SegmentSink {
+  readonly #host: PipelineHost;
+  readonly #accounts: Accounts;
+  /** By number. */
+  readonly #ports: (OutputPort | undefined)[] = [];
+  /** Numbers of all ports, ascending. */
+  #portNumbers = new Int32Array(0);
+  /** Where the segments of the train in hand go. */
+  #segmentPort: OutputPort | undefined;
+
+  constructor(host: PipelineHost, accounts: Accounts) {
+    this.#host = host;
+    this.#accounts = accounts;
+  }
+
+  setPort(portNo: number, port: OutputPort | undefined): void {
+    while (this.#ports.length <= portNo) this.#ports.push(undefined);
+    this.#ports[portNo] = port;
+    const numbers: number[] = [];
+    this.#ports.forEach((entry, number) => entry !== undefined && numbers.push(number));
+    this.#portNumbers = Int32Array.from(numbers);
+  }
+
+  /** Sends the packet to a port and counts what became of it. The packet stays the caller's. */
+  output(packet: Packet, portNo: number): void {
+    const port = portNo < this.#ports.length ? this.#ports[portNo] : undefined;
+    if (port === undefined) this.#accounts.dropped(packet.inPort, NO_SUCH_PORT);
+    else if (packet.needsCsum || packet.gsoType !== GSO_NONE) this.#outputOffloaded(packet, port);
+    else this.#send(packet, port);
+  }
+
+  /** Sends the packet to every port but one. Returns to how many. */
+  flood(packet: Packet, exceptPortNo: number): number {
+    const numbers = this.#portNumbers;
+    let count = 0;
+    for (let at = 0; at < numbers.length; at++) {
+      const portNo = numbers[at]!;
+      if (portNo === exceptPortNo) continue;
+      this.output(packet, portNo);
+      count++;
+    }
+    return count;
+  }
+
+  /**
+   * The packet, or a copy of it, such that its bytes may be changed and it may grow by `growth` bytes
+   * at its head. Undefined: no buffer is free. A copy is the caller's to recycle.
+   */
+  writable(packet: Packet, growth: number): Packet | undefined {
+    if (this.#isWritable(packet, growth)) return packet;
+    const copy = this.allocate();
+    // To allocate may have flushed: nothing is lent any more.
+    if (copy === undefined) return this.#isWritable(packet, growth) ? packet : undefined;
+    if (copyPacket(packet, copy)) return copy;
+    this.#host.recycle(copy);
+    return undefined;
+  }
+
+  #isWritable(packet: Packet, growth: number): boolean {
+    return packet.lentInRound !== this.#host.round && packet.start - packet.headLimit >= growth;
+  }
+
+  recycle(packet: Packet): void {
+    if (packet.slot >= 0) this.#host.recycle(packet);
+  }
+
+  /** A free packet; flushes once if there is none. */
+  allocate(): Packet | undefined {
+    const packet = this.#host.allocate();
+    if (packet !== undefined) return packet;
+    this.#host.flush();
+    return this.#host.allocate();
+  }
+
+  /** One segment of the train in hand. */
+  emit(packet: Packet): void {
+    this.#accounts.generated();
+    this.#send(packet, this.#segmentPort!);
+    this.#host.recycle(packet);
+  }
+
+  #send(packet: Packet, port: OutputPort): void {
+    // Before the call: a port that loops the packet back at once must not find it unlent.
+    packet.lentInRound = this.#host.round;
+    const size = packet.end - packet.start;
+    const reason = port.send(packet);
+    if (reason === 0) this.#accounts.sent(port.portNo, size);
+    else this.#accounts.txDropped(port.portNo, reason);
+  }
+
+  #outputOffloaded(packet: Packet, port: OutputPort): void {
+    if (packet.gsoType !== GSO_NONE) {
+      // The kernel takes no encapsulated train from a user program: there is no type for it.
+      if (port.takesSegmentTrains && !isEncapsulated(packet)) this.#send(packet, port);
+      else this.#outputSegments(packet, port);
+      return;
+    }
+    if (port.takesPartialChecksums && !partialNeedsSoftware(packet)) {
+      this.#send(packet, port);
+      return;
+    }
+    const own = this.writable(packet, 0);
+    if (own === undefined) {
+      this.#accounts.txDropped(port.portNo, POOL_EXHAUSTED);
+      return;
+    }
+    if (completeChecksum(own)) this.#send(own, port);
+    else this.#accounts.txDropped(port.portNo, GSO_INVALID);
+    if (own !== packet) this.#host.recycle(own);
+  }
+
+  #outputSegments(packet: Packet, port: OutputPort): void {
+    this.#segmentPort = port;
+    const reason = segment(packet, this);
+    if (reason === 0) this.#accounts.consumed();
+    else this.#accounts.txDropped(port.portNo, reason);
+  }
+}
