@@ -1,0 +1,110 @@
+/**
+ * Memory that has an address: packet pools, structures that the kernel reads, rings.
+ *
+ * Nothing is ever unmapped, because touching a view after that ends the process. What is given back
+ * serves the next request of its size; a ring is first mapped over with fresh zero pages (its views
+ * stay valid, its memory is free).
+ */
+import type { PacketBuffer } from "../datapath/packet.ts";
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from "./abi.ts";
+import { type Libc, libc } from "./libc.ts";
+import { SystemError } from "./system_error.ts";
+
+/** A mapping as packets see it. */
+export interface MappedBuffer {
+  readonly buffer: PacketBuffer;
+  /** Bytes. */
+  readonly size: number;
+}
+
+const NO_OFFSET = 0n;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+/** Areas of zeros that were given back, by size. */
+const free = new Map<number, MappedBuffer[]>();
+
+/** Maps `size` bytes of zeros, page-aligned; pages are taken when they are first touched. Lives as long as the process, or until {@link recycleBuffer}. Throws SystemError. */
+export function allocateBuffer(size: number): MappedBuffer {
+  return free.get(size)?.pop() ?? mapZeros(size);
+}
+
+/** Gives a buffer back for the next {@link allocateBuffer} of its size. Nobody, the kernel included, may use its address any more. */
+export function recycleBuffer(area: MappedBuffer): void {
+  area.buffer.bytes.fill(0);
+  keep(area);
+}
+
+function mapZeros(size: number): MappedBuffer {
+  const at = map(libc(), null, size, {
+    flags: MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+    fd: -1,
+  });
+  const bytes = new Uint8Array(Deno.UnsafePointerView.getArrayBuffer(at, size));
+  const view = new DataView(bytes.buffer);
+  return { buffer: { bytes, view, address: addressOf(at) }, size };
+}
+
+/** Pointer object for byte `at` of a mapping, for calls; 100 ns, so make it once. */
+export function pointerTo(buffer: PacketBuffer, at = 0): Deno.PointerObject {
+  const pointer = Deno.UnsafePointer.create(BigInt(buffer.address + at));
+  if (pointer === null) throw new Error("a mapping has no null address");
+  return pointer;
+}
+
+/** Maps the first `size` bytes of a socket's ring. Throws SystemError. */
+export function mapRing(fd: number, size: number): MappedBuffer {
+  const area = allocateBuffer(size);
+  try {
+    map(libc(), pointerTo(area.buffer), size, { flags: MAP_SHARED | MAP_FIXED, fd });
+  } catch (error) {
+    keep(area);
+    throw error;
+  }
+  return area;
+}
+
+/** Gives a ring's memory back to the kernel. Its views read zeros from now on. */
+export function unmapRing(area: MappedBuffer): void {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  map(libc(), pointerTo(area.buffer), area.size, { flags, fd: -1 });
+  keep(area);
+}
+
+function keep(area: MappedBuffer): void {
+  const areas = free.get(area.size);
+  if (areas === undefined) free.set(area.size, [area]);
+  else areas.push(area);
+}
+
+interface MapOptions {
+  readonly flags: number;
+  readonly fd: number;
+}
+
+function map(
+  calls: Libc,
+  at: Deno.PointerValue,
+  size: number,
+  options: MapOptions,
+): Deno.PointerObject {
+  const protection = PROT_READ | PROT_WRITE;
+  const { flags, fd } = options;
+  const result = calls.memory.mmap(at, BigInt(size), protection, flags, fd, NO_OFFSET);
+  if (result === null || Deno.UnsafePointer.value(result) === MAP_FAILED) {
+    const errno = calls.errno();
+    throw new SystemError({ doing: `map ${size} bytes of memory`, syscall: "mmap", errno });
+  }
+  return result;
+}
+
+function addressOf(pointer: Deno.PointerObject): number {
+  return Number(Deno.UnsafePointer.value(pointer));
+}

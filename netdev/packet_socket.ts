@@ -1,0 +1,393 @@
+/**
+ * Reception from any number of Linux devices through one packet socket: an unbound AF_PACKET socket
+ * with a TPACKET_V2 ring in shared memory, one per packet thread and network namespace. Its cost
+ * does not grow with the number of ports. A filter in the kernel keeps other devices out.
+ *
+ * A ring frame of 1984 bytes holds a `tpacket2_hdr`, a `sockaddr_ll`, headroom, the frame's
+ * `virtio_net_hdr` and the frame. The switch works on it in place: packets point into the ring, and
+ * the frames go back to the kernel with `release`. A larger frame (a segment train of up to 64 KiB, a
+ * jumbo frame) has its first bytes in the ring and lies whole in the socket's receive queue
+ * (PACKET_COPY_THRESH, TP_STATUS_COPY), from where it is fetched into a pool packet. The kernel
+ * takes the ring's and the queue's place for a frame under one lock: the k-th copied frame of the
+ * ring is the k-th of the queue, so order is kept.
+ *
+ * The kernel has taken an outer VLAN tag out of the frame; here it is put back in line.
+ */
+import { dropReason } from "../datapath/drop_reasons.ts";
+import { PORT_NONE } from "../datapath/key.ts";
+import { Packet } from "../datapath/packet.ts";
+import {
+  ETH_P_8021Q,
+  iovec,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  msghdr,
+  PACKET_ADD_MEMBERSHIP,
+  PACKET_DROP_MEMBERSHIP,
+  PACKET_MR_PROMISC,
+  packet_mreq,
+  PACKET_STATISTICS,
+  sockaddr_ll,
+  SOL_PACKET,
+  TP_STATUS_COPY,
+  TP_STATUS_KERNEL,
+  TP_STATUS_USER,
+  TP_STATUS_VLAN_TPID_VALID,
+  TP_STATUS_VLAN_VALID,
+  tpacket2_hdr,
+  tpacket_stats,
+  virtio_net_hdr,
+} from "./abi.ts";
+import { IfindexMap } from "./ifindex_map.ts";
+import { type Libc, libc } from "./libc.ts";
+import { allocateBuffer, type MappedBuffer, pointerTo, recycleBuffer } from "./memory.ts";
+import type { PacketHost } from "./packet_host.ts";
+import {
+  attachFilter,
+  BLOCK_END,
+  BLOCK_SIZE,
+  type Fanout,
+  FRAME_SIZE,
+  FRAMES_PER_BLOCK,
+  HEADERS_END,
+  openRingSocket,
+  type RingSocket,
+  unmapQuietly,
+} from "./packet_ring_setup.ts";
+import { setOption } from "./socket.ts";
+import { SystemError } from "./system_error.ts";
+import { readVnetHeader } from "./vnet_header.ts";
+
+/** Ring frames: 124 blocks, 8 MB. */
+const FRAMES = 4092;
+/** Frames lent between two calls of `release`, at most. */
+const LENT_MAX = 256;
+/** `struct sockaddr_ll` of a ring frame stands behind the aligned `tpacket2_hdr`. */
+const IFINDEX_AT = tpacket2_hdr.size + sockaddr_ll.sll_ifindex;
+const VLAN_TAG_SIZE = 4;
+
+/** Layout of the scratch memory: the filter program, then the message header for large frames. */
+const MESSAGE_AT = 32768;
+const IOVEC_AT: number = MESSAGE_AT + 64;
+const VNET_AT: number = IOVEC_AT + 2 * iovec.size;
+const SCRATCH_SIZE: number = VNET_AT + 64;
+
+const RX_TRUNCATED = dropReason("rx-truncated");
+const RX_NOT_A_PORT = dropReason("rx-not-a-port");
+const POOL_EXHAUSTED = dropReason("pool-exhausted");
+const NO_HEADROOM = dropReason("no-headroom");
+
+export interface PacketRingOptions {
+  /** Pool for large frames; counts drops that belong to no port. */
+  readonly host: PacketHost;
+  /** Ring frames, rounded up to blocks of 33; default 4092, about 8 MB. */
+  readonly frames?: number | undefined;
+  /** Shares the traffic among the rings of one group; without, the ring gets all. */
+  readonly fanout?: Fanout | undefined;
+  /** Default true: devices are promiscuous while they are ports. One ring of a group is enough. */
+  readonly promiscuous?: boolean | undefined;
+}
+
+/** The receiver of all packet-socket ports of a thread; has the shape of vports' `Receiver`. */
+export class PacketRing {
+  /** Readable when frames wait. */
+  readonly fd: number;
+  readonly #libc: Libc;
+  readonly #recvmsg: Libc["socket"]["recvmsg"];
+  readonly #host: PacketHost;
+  readonly #promiscuous: boolean;
+  readonly #area: MappedBuffer;
+  readonly #words: Int32Array<ArrayBuffer>;
+  readonly #view: DataView<ArrayBuffer>;
+  readonly #scratch: MappedBuffer;
+  readonly #message: Deno.PointerObject;
+  readonly #packets: Packet[] = [];
+  readonly #fence: Int32Array<ArrayBuffer> = new Int32Array(1);
+  /** Port of an ifindex: an index into the two arrays below. */
+  readonly #slots: IfindexMap = new IfindexMap();
+  readonly #portNos: number[] = [];
+  readonly #hosts: PacketHost[] = [];
+  readonly #freeSlots: number[] = [];
+  /** Byte offset of the next frame to read, and of the first that is lent. */
+  #head = 0;
+  #tail = 0;
+  #lent = 0;
+  #packetCount = 0;
+  #dropCount = 0;
+  #closed = false;
+
+  /** Opens a ring that receives nothing until {@link addPort}. Throws SystemError and leaves nothing behind. */
+  static open(options: PacketRingOptions): PacketRing {
+    const calls = libc();
+    const scratch = allocateBuffer(SCRATCH_SIZE);
+    try {
+      const blocks = Math.max(8, Math.ceil((options.frames ?? FRAMES) / FRAMES_PER_BLOCK));
+      const { fanout } = options;
+      const socket = openRingSocket(calls, scratch.buffer, { blocks, fanout });
+      return new PacketRing(options, { calls, scratch, socket });
+    } catch (error) {
+      recycleBuffer(scratch);
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: PacketRingOptions,
+    parts: { calls: Libc; scratch: MappedBuffer; socket: RingSocket },
+  ) {
+    this.#host = options.host;
+    this.#promiscuous = options.promiscuous ?? true;
+    this.#libc = parts.calls;
+    this.#recvmsg = parts.calls.socket.recvmsg;
+    this.#scratch = parts.scratch;
+    this.#message = pointerTo(parts.scratch.buffer, MESSAGE_AT);
+    this.#prepareMessage();
+    const { fd, area } = parts.socket;
+    this.fd = fd;
+    this.#area = area;
+    this.#view = area.buffer.view;
+    this.#words = new Int32Array(area.buffer.bytes.buffer);
+    for (let at = 0; at < LENT_MAX; at++) this.#packets.push(new Packet(area.buffer));
+  }
+
+  /**
+   * Receives from a device: promiscuously, all its frames go to `host` as port `portNo`. A device that
+   * is a port already gets the new number and host. Throws SystemError and leaves nothing behind.
+   */
+  addPort(ifindex: number, portNo: number, host: PacketHost): void {
+    const known = this.#slots.get(ifindex);
+    const slot = known >= 0 ? known : this.#freeSlots.pop() ?? this.#portNos.length;
+    this.#portNos[slot] = portNo;
+    this.#hosts[slot] = host;
+    if (known >= 0) return;
+    this.#slots.set(ifindex, slot);
+    try {
+      this.#setMembership(ifindex, PACKET_ADD_MEMBERSHIP);
+      this.#updateFilter();
+    } catch (error) {
+      this.removePort(ifindex);
+      throw error;
+    }
+  }
+
+  /** No longer receives from a device, which may be gone; frames of it already in the ring are dropped as no port's. Never throws. */
+  removePort(ifindex: number): void {
+    const slot = this.#slots.get(ifindex);
+    if (slot < 0) return;
+    this.#slots.delete(ifindex);
+    this.#hosts[slot] = this.#host;
+    this.#freeSlots.push(slot);
+    try {
+      this.#updateFilter();
+      this.#setMembership(ifindex, PACKET_DROP_MEMBERSHIP);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+    }
+  }
+
+  /** Hands up to `budget` frames to the hosts of their ports; returns how many frames were taken from the ring. */
+  receive(budget: number): number {
+    const ready = this.#countReady(Math.min(budget, LENT_MAX - this.#lent));
+    if (ready === 0) return 0;
+    this.#orderMemory();
+    for (let count = 0; count < ready; count++) {
+      const at = this.#head;
+      this.#head = this.#next(at);
+      const packet = this.#packets[this.#lent++];
+      if (packet !== undefined) this.#take(at, packet);
+    }
+    return ready;
+  }
+
+  /** Gives back to the kernel all frames handed over so far. */
+  release(): void {
+    if (this.#lent === 0) return;
+    const words = this.#words;
+    let at = this.#tail;
+    this.#orderMemory();
+    for (let left = this.#lent; left > 0; left--) {
+      words[at >>> 2] = TP_STATUS_KERNEL;
+      at = this.#next(at);
+    }
+    this.#tail = at;
+    this.#lent = 0;
+  }
+
+  /** Frames since the ring was opened: received, and lost because the ring was full or the kernel could not express their offload state. */
+  statistics(): { packets: number; drops: number } {
+    const value = new DataView(new ArrayBuffer(tpacket_stats.size));
+    const size = new Uint32Array([tpacket_stats.size]);
+    const { getsockopt } = this.#libc.socket;
+    if (getsockopt(this.fd, SOL_PACKET, PACKET_STATISTICS, value, size) === 0) {
+      // Reading resets the kernel's counters.
+      this.#packetCount += value.getUint32(tpacket_stats.tp_packets, true);
+      this.#dropCount += value.getUint32(tpacket_stats.tp_drops, true);
+    }
+    return { packets: this.#packetCount - this.#dropCount, drops: this.#dropCount };
+  }
+
+  /** Removes all ports, closes the socket and frees the ring's memory. Never throws. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const ifindex of [...this.#slots.keys()]) this.removePort(ifindex);
+    unmapQuietly(this.#area);
+    this.#libc.file.close(this.fd);
+    recycleBuffer(this.#scratch);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Frames that the kernel has filled, from #head on, at most `max`. */
+  #countReady(max: number): number {
+    const words = this.#words;
+    let at = this.#head;
+    let count = 0;
+    // A loop of its own: the cache misses of the status words overlap.
+    while (count < max && ((words[at >>> 2] ?? 0) & TP_STATUS_USER) !== 0) {
+      at = this.#next(at);
+      count++;
+    }
+    return count;
+  }
+
+  /**
+   * Lets no access to the ring cross (arm64): what a frame holds is read after its status, and before
+   * it is given back. One pair of atomics for a burst, where one per frame costs 8 ns each. Never on
+   * a frame's own word: the kernel may fill a frame as soon as it is given back.
+   */
+  #orderMemory(): void {
+    Atomics.store(this.#fence, 0, 0);
+    Atomics.load(this.#fence, 0);
+  }
+
+  #next(at: number): number {
+    let next = at + FRAME_SIZE;
+    if ((next & (BLOCK_SIZE - 1)) === BLOCK_END) next += BLOCK_SIZE - BLOCK_END;
+    return next === this.#area.size ? 0 : next;
+  }
+
+  /** Describes the ring frame at `at` by `packet` and hands it over, or drops it. */
+  #take(at: number, packet: Packet): void {
+    const view = this.#view;
+    const status = view.getUint32(at + tpacket2_hdr.tp_status, true);
+    const slot = this.#slots.get(view.getInt32(at + IFINDEX_AT, true));
+    const size = view.getUint32(at + tpacket2_hdr.tp_len, true);
+    if ((status & TP_STATUS_COPY) !== 0) {
+      this.#takeLarge(at, status, slot);
+      return;
+    }
+    if (slot < 0) {
+      this.#host.countRxDrop(PORT_NONE, RX_NOT_A_PORT);
+      return;
+    }
+    const host = this.#hosts[slot] ?? this.#host;
+    const portNo = this.#portNos[slot] ?? PORT_NONE;
+    if (view.getUint32(at + tpacket2_hdr.tp_snaplen, true) !== size) {
+      host.countRxDrop(portNo, RX_TRUNCATED);
+      return;
+    }
+    const start = at + view.getUint16(at + tpacket2_hdr.tp_mac, true);
+    packet.start = start;
+    packet.end = start + size;
+    packet.headLimit = at + HEADERS_END;
+    packet.tailLimit = at + FRAME_SIZE;
+    readVnetHeader(view, start - virtio_net_hdr.size, packet);
+    if ((status & TP_STATUS_VLAN_VALID) !== 0 && !this.#restoreTag(at, status, packet)) {
+      host.countRxDrop(portNo, NO_HEADROOM);
+      return;
+    }
+    hand(packet, portNo, host);
+  }
+
+  /** Fetches the frame whose beginning is in the ring at `at` from the socket's queue. */
+  #takeLarge(at: number, status: number, slot: number): void {
+    const host = slot < 0 ? this.#host : this.#hosts[slot] ?? this.#host;
+    const portNo = slot < 0 ? PORT_NONE : this.#portNos[slot] ?? PORT_NONE;
+    const packet = slot < 0 ? undefined : host.allocate();
+    const { view } = this.#scratch.buffer;
+    const room = packet === undefined ? 0 : packet.tailLimit - packet.start;
+    const base = packet === undefined ? 0 : packet.buffer.address + packet.start;
+    view.setUint32(IOVEC_AT + iovec.size + iovec.iov_base, base >>> 0, true);
+    view.setUint32(IOVEC_AT + iovec.size + iovec.iov_base + 4, (base / 0x1_0000_0000) >>> 0, true);
+    view.setUint32(IOVEC_AT + iovec.size + iovec.iov_len, room, true);
+    const got = this.#recvmsg(this.fd, this.#message, MSG_DONTWAIT | MSG_TRUNC);
+    if (packet === undefined) {
+      host.countRxDrop(portNo, slot < 0 ? RX_NOT_A_PORT : POOL_EXHAUSTED);
+      return;
+    }
+    const size = got - virtio_net_hdr.size;
+    if (size !== this.#view.getUint32(at + tpacket2_hdr.tp_len, true) || size > room) {
+      host.recycle(packet);
+      host.countRxDrop(portNo, RX_TRUNCATED);
+      return;
+    }
+    packet.end = packet.start + size;
+    readVnetHeader(view, VNET_AT, packet);
+    if ((status & TP_STATUS_VLAN_VALID) !== 0 && !this.#restoreTag(at, status, packet)) {
+      host.recycle(packet);
+      host.countRxDrop(portNo, NO_HEADROOM);
+      return;
+    }
+    hand(packet, portNo, host);
+  }
+
+  /** Puts the tag that the kernel took out back behind the MAC addresses. False: no headroom. */
+  #restoreTag(at: number, status: number, packet: Packet): boolean {
+    const start = packet.start - VLAN_TAG_SIZE;
+    if (start < packet.headLimit) return false;
+    const ring = this.#view;
+    const tci = ring.getUint16(at + tpacket2_hdr.tp_vlan_tci, true);
+    const tpid = (status & TP_STATUS_VLAN_TPID_VALID) !== 0
+      ? ring.getUint16(at + tpacket2_hdr.tp_vlan_tpid, true)
+      : ETH_P_8021Q;
+    const { view } = packet;
+    for (let from = 0; from < 12; from += 4) {
+      view.setUint32(start + from, view.getUint32(start + from + VLAN_TAG_SIZE));
+    }
+    view.setUint16(start + 12, tpid);
+    view.setUint16(start + 14, tci);
+    packet.start = start;
+    packet.csumStart += VLAN_TAG_SIZE;
+    return true;
+  }
+
+  #prepareMessage(): void {
+    const { view, address } = this.#scratch.buffer;
+    view.setBigUint64(MESSAGE_AT + msghdr.msg_iov, BigInt(address + IOVEC_AT), true);
+    view.setUint32(MESSAGE_AT + msghdr.msg_iovlen, 2, true);
+    view.setBigUint64(IOVEC_AT + iovec.iov_base, BigInt(address + VNET_AT), true);
+    view.setUint32(IOVEC_AT + iovec.iov_len, virtio_net_hdr.size, true);
+  }
+
+  #updateFilter(): void {
+    attachFilter(this.#libc, this.fd, this.#scratch.buffer, this.#slots.keys());
+  }
+
+  #setMembership(ifindex: number, name: number): void {
+    if (!this.#promiscuous) return;
+    const request = new DataView(new ArrayBuffer(packet_mreq.size));
+    request.setInt32(packet_mreq.mr_ifindex, ifindex, true);
+    request.setUint16(packet_mreq.mr_type, PACKET_MR_PROMISC, true);
+    const label = name === PACKET_ADD_MEMBERSHIP
+      ? "PACKET_ADD_MEMBERSHIP"
+      : "PACKET_DROP_MEMBERSHIP";
+    const doing = `receive from device ${ifindex}`;
+    const option = { level: SOL_PACKET, name, label, doing };
+    setOption(this.#libc, this.fd, option, new Uint8Array(request.buffer));
+  }
+}
+
+/** Fills in what a receiver owes to every packet and hands it over. */
+function hand(packet: Packet, portNo: number, host: PacketHost): void {
+  packet.inPort = portNo;
+  packet.priority = 0;
+  packet.mark = 0;
+  packet.recircId = 0;
+  packet.l3At = 0;
+  packet.l4At = 0;
+  packet.lentInRound = -1;
+  host.receive(portNo, packet);
+}
