@@ -1,0 +1,8 @@
+/** The vport types that come with the switch, in the same form as plug-ins. */
+import { dummy } from "./dummy.ts";
+import { internal } from "./internal.ts";
+import { netdev } from "./netdev.ts";
+import type { VportOps } from "./vport.ts";
+
+// Options are opaque to the switch: a type gets back only what its own parseOptions made.
+export const BUILTIN_TYPES: readonly VportOps[] = [netdev, internal, dummy] as VportOps[];
