@@ -1,0 +1,171 @@
+/**
+ * The commands of daemon/api.ts carried out over a backend: the live switch or, offline, the saved
+ * state alone. Requests that change something go one after another; the others run beside them and
+ * see the configuration as the last finished request left it.
+ */
+import type { BatchRequest, ConfigMethod, Executor, MethodName, Methods } from "./api.ts";
+import type { Backend } from "./backend.ts";
+import { refuse, toCommandError } from "./command_errors.ts";
+import { dumpFlows, findDummy, getFlow, listDatapaths, listPorts, showDatapaths } from "./dump.ts";
+import { loadFlows } from "./flow_file.ts";
+import type { Logger } from "./log.ts";
+import type { Model } from "./model.ts";
+import { checkParams } from "./params.ts";
+import { flowScope, stageRequest } from "./requests.ts";
+import { Transaction } from "./transaction.ts";
+import { VERSION } from "./version.ts";
+import { composeFrame } from "../datapath/compose.ts";
+import { parseFlow } from "../datapath/text/flow_text.ts";
+
+export interface ConfigurationHooks {
+  readonly log?: Logger | undefined;
+  /** Told by `stop` to end the daemon. Absent: there is none. */
+  readonly onStop?: (() => void) | undefined;
+}
+
+type Handlers = {
+  readonly [M in MethodName]: (
+    params: Methods[M]["params"],
+  ) => Methods[M]["result"] | Promise<Methods[M]["result"]>;
+};
+
+export class Configuration implements Executor {
+  readonly #backend: Backend;
+  readonly #hooks: ConfigurationHooks;
+  #model: Model;
+  /** Settles when the last request in the queue has finished. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(backend: Backend, model: Model, hooks: ConfigurationHooks = {}) {
+    this.#backend = backend;
+    this.#model = model;
+    this.#hooks = hooks;
+  }
+
+  /** As the last finished request left it. */
+  get model(): Model {
+    return this.#model;
+  }
+
+  /** Throws CommandError; then nothing of the request has been done. */
+  async execute<M extends MethodName>(
+    method: M,
+    params: Methods[M]["params"],
+  ): Promise<Methods[M]["result"]> {
+    checkParams(method, params);
+    try {
+      return await this.#handlers[method](params);
+    } catch (error) {
+      const failure = toCommandError(error);
+      if (failure.code === "EINTERNAL") {
+        const stack = error instanceof Error ? error.stack : undefined;
+        this.#hooks.log?.error(`${method}: ${stack ?? failure.message}`);
+      }
+      throw failure;
+    }
+  }
+
+  /** Runs `work` when every request before it has finished, and before every later one. */
+  exclusive<T>(work: (model: Model) => Promise<T>): Promise<T> {
+    const done = this.#last.then(() => work(this.#model));
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  readonly #handlers: Handlers = {
+    "dp-add": (params) => this.#change("dp-add", params),
+    "dp-del": (params) => this.#change("dp-del", params),
+    "dp-set": (params) => this.#change("dp-set", params),
+    "port-add": (params) => this.#change("port-add", params),
+    "port-del": (params) => this.#change("port-del", params),
+    "flow-add": (params) => this.#change("flow-add", params),
+    "flow-mod": (params) => this.#change("flow-mod", params),
+    "flow-del": (params) => this.#change("flow-del", params),
+    "flow-flush": (params) => this.#change("flow-flush", params),
+    "flow-load": ({ dp, text, replace = false }) =>
+      this.#transact(async (transaction) =>
+        loadFlows(await flowScope(transaction, dp), text, replace)
+      ),
+    "batch": ({ requests }) => this.#batch(requests),
+    "dp-list": () => listDatapaths(this.#model),
+    "dp-show": (params) => showDatapaths(this.#model, params),
+    "port-list": (params) => listPorts(this.#model, params),
+    "flow-get": (params) => getFlow(this.#backend, this.#model, params),
+    "flow-dump": (params) => dumpFlows(this.#backend, this.#model, params),
+    "version": () => ({ version: VERSION }),
+    "stop": () => {
+      if (this.#hooks.onStop === undefined) refuse("ENOTCONN", "no daemon is running");
+      this.#hooks.onStop();
+      return {};
+    },
+    "netdev-dummy/receive": (params) => this.#receive(params),
+  };
+
+  #change<M extends ConfigMethod>(
+    method: M,
+    params: Methods[M]["params"],
+  ): Promise<Methods[M]["result"]> {
+    return this.#transact((transaction) => stageRequest(transaction, { method, params }));
+  }
+
+  /** Ports that ask for a number get it before the others take the lowest free ones. */
+  #batch(requests: readonly BatchRequest[]): Promise<Methods["batch"]["result"]> {
+    const reserved = new Set<number>();
+    for (const { method, params } of requests) {
+      if (method === "port-add" && "portNo" in params && typeof params.portNo === "number") {
+        reserved.add(params.portNo);
+      }
+    }
+    return this.#transact(async (transaction) => {
+      for (const { line, method, params } of requests) {
+        checkLine(line, () => checkParams(method, params));
+        await stageRequest(transaction, { method, params }, { line, reserved });
+        await this.#backend.rest();
+      }
+      return { done: requests.length };
+    });
+  }
+
+  #transact<T>(stage: (transaction: Transaction) => Promise<T>): Promise<T> {
+    return this.exclusive(async (model) => {
+      const log = this.#hooks.log;
+      const transaction = new Transaction(this.#backend, model, (text) => log?.error(text));
+      let result: T;
+      try {
+        result = await stage(transaction);
+      } catch (error) {
+        await transaction.rollback();
+        throw error;
+      }
+      this.#model = await transaction.commit();
+      return result;
+    });
+  }
+
+  async #receive(
+    { port: name, frames, size }: Methods["netdev-dummy/receive"]["params"],
+  ): Promise<Record<string, never>> {
+    if (this.#backend.offline) refuse("ENOTCONN", "no daemon is running to receive frames");
+    const { datapath, port } = findDummy(this.#model, name);
+    const bytes = frames.map((text) => {
+      if (/^[0-9a-f\s]+$/i.test(text)) return parseHex(text);
+      return composeFrame(parseFlow(text, { names: datapath }).key, size);
+    });
+    await datapath.backend.command(port.portNo, "inject", { frames: bytes });
+    return {};
+  }
+}
+
+function checkLine(line: number, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    throw toCommandError(error, { line });
+  }
+}
+
+function parseHex(text: string): Uint8Array {
+  const digits = text.replaceAll(/\s/g, "");
+  if (digits.length % 2 !== 0) refuse("EINVAL", "a frame in hex has an odd number of digits");
+  return Uint8Array.fromHex(digits);
+}

@@ -1,0 +1,131 @@
+/**
+ * Advisory locks: flock(2) on a file of their own, so a lock vanishes with the process that holds
+ * it, however that ends. The file says who holds it (pid and role) for messages; what it says
+ * counts only while the lock is taken, and may be a moment out of date even then.
+ *
+ * A second file is the gate: everybody takes it before trying the lock, and gives it back at once;
+ * a daemon that waits keeps it. So clients that come and go cannot keep a daemon out.
+ */
+import { directoryOf } from "./paths.ts";
+
+/** `daemon`: held for life. `client`: held for one transaction. */
+export type LockRole = "daemon" | "client";
+
+export interface LockHolder {
+  readonly pid: number;
+  readonly role: LockRole;
+}
+
+export interface LockOptions {
+  readonly role: LockRole;
+  /** How long to wait while a client (or nobody known) holds it. A living daemon is never waited for. */
+  readonly waitMs: number;
+}
+
+const RETRY_MS = 20;
+
+/** Somebody else holds the lock. */
+export class LockedError extends Error {
+  override readonly name = "LockedError";
+  readonly code = "ELOCKED";
+  /** Undefined when the file does not tell. */
+  readonly holder: LockHolder | undefined;
+
+  constructor(path: string, holder: LockHolder | undefined) {
+    const who = holder === undefined ? "another process" : `${holder.role} ${holder.pid}`;
+    super(`${path} is locked by ${who}`);
+    this.holder = holder;
+  }
+}
+
+/** A lock that is held. */
+export class Lock implements Disposable {
+  readonly #file: Deno.FsFile;
+  #held = true;
+
+  constructor(file: Deno.FsFile) {
+    this.#file = file;
+  }
+
+  /** Gives the lock back. The file stays: removing it would let two holders in at once. */
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    try {
+      this.#file.truncateSync(0);
+    } finally {
+      this.#file.close();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.release();
+  }
+}
+
+/**
+ * Takes the lock `path`; makes the file, and its directory (0700), when missing.
+ * @throws LockedError, or Deno's error when the file can't be made.
+ */
+export async function takeLock(path: string, options: LockOptions): Promise<Lock> {
+  makeDirectory(directoryOf(path));
+  const deadline = performance.now() + options.waitMs;
+  const gate = openLockFile(`${path}.gate`);
+  const file = openLockFile(path);
+  let gateHeld = false;
+  try {
+    for (;;) {
+      gateHeld ||= gate.tryLockSync(true);
+      if (gateHeld && file.tryLockSync(true)) break;
+      const holder = readHolder(path);
+      if (holder?.role === "daemon" || performance.now() >= deadline) {
+        throw new LockedError(path, holder);
+      }
+      if (gateHeld && options.role === "client") {
+        gate.unlockSync();
+        gateHeld = false;
+      }
+      await new Promise((done) => setTimeout(done, RETRY_MS));
+    }
+    file.truncateSync(0);
+    file.writeSync(new TextEncoder().encode(`${options.role} ${Deno.pid}\n`));
+  } catch (error) {
+    file.close();
+    throw error;
+  } finally {
+    gate.close();
+  }
+  return new Lock(file);
+}
+
+function openLockFile(path: string): Deno.FsFile {
+  return Deno.openSync(path, { read: true, write: true, create: true, mode: 0o600 });
+}
+
+/** Makes a directory that is ours alone, with its parents; leaves an existing one as it is. */
+export function makeDirectory(path: string): void {
+  try {
+    if (Deno.statSync(path).isDirectory) return;
+  } catch {
+    // Made below.
+  }
+  const parent = directoryOf(path);
+  if (parent !== path && parent !== ".") Deno.mkdirSync(parent, { recursive: true, mode: 0o755 });
+  try {
+    Deno.mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+  }
+}
+
+/** Who holds the lock, as far as the file tells and that process lives. */
+function readHolder(path: string): LockHolder | undefined {
+  try {
+    const match = /^(daemon|client) (\d+)\n$/.exec(Deno.readTextFileSync(path));
+    if (match === null) return undefined;
+    Deno.statSync(`/proc/${match[2]}`);
+    return { role: match[1] as LockRole, pid: Number(match[2]) };
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * The configuration as the control isolate holds it: datapaths and their ports. Flows lie in the
+ * flow tables. What a request changes is made on a copy (transaction.ts) that takes the place of the
+ * old one when everything has succeeded, so readers never see half a request.
+ */
+import type { DatapathType, MissPolicy, PortInfo } from "./api.ts";
+import type { DatapathBackend } from "./backend.ts";
+import type { SavedDatapath, SavedPort } from "./store.ts";
+import type { PortNames } from "../datapath/text/flow_text.ts";
+
+export const LOCAL_PORT = 0;
+
+export interface DatapathRecord {
+  /** 32 hex digits. */
+  readonly id: string;
+  readonly name: string;
+  readonly type: DatapathType;
+  readonly miss: MissPolicy;
+  readonly flowsMax: number;
+  /** 16 bytes. */
+  readonly ufidSeed: Uint8Array;
+}
+
+/** A port. The last three change in place, as its device does. */
+export interface PortRecord {
+  readonly portNo: number;
+  readonly name: string;
+  readonly type: string;
+  readonly options: Readonly<Record<string, string>>;
+  mac: string | null;
+  state: PortInfo["state"];
+  /** Why it is absent or failed. */
+  reason: string | null;
+}
+
+/** A datapath with its ports. Ports are changed only through {@link addPort} and {@link deletePort}. */
+export class Datapath implements PortNames {
+  readonly record: DatapathRecord;
+  readonly backend: DatapathBackend;
+  readonly #byNo: Map<number, PortRecord>;
+  readonly #byName: Map<string, PortRecord>;
+  /** No number below this one is free. */
+  #lowestFree: number;
+
+  constructor(record: DatapathRecord, backend: DatapathBackend, from?: Datapath) {
+    this.record = record;
+    this.backend = backend;
+    this.#byNo = new Map(from === undefined ? [] : from.#byNo);
+    this.#byName = new Map(from === undefined ? [] : from.#byName);
+    this.#lowestFree = from === undefined ? 1 : from.#lowestFree;
+  }
+
+  /** A copy that can be changed; records are shared. */
+  copy(changes: Partial<DatapathRecord> = {}): Datapath {
+    return new Datapath({ ...this.record, ...changes }, this.backend, this);
+  }
+
+  /** In order of number. */
+  ports(): readonly PortRecord[] {
+    return [...this.#byNo.values()].sort((a, b) => a.portNo - b.portNo);
+  }
+
+  /** Ports that are devices of our own. */
+  get internalPorts(): readonly PortRecord[] {
+    return [...this.#byNo.values()].filter(({ type }) => type === "internal");
+  }
+
+  port(portNo: number): PortRecord | undefined {
+    return this.#byNo.get(portNo);
+  }
+
+  portNamed(name: string): PortRecord | undefined {
+    return this.#byName.get(name);
+  }
+
+  byName(name: string): number | undefined {
+    return this.#byName.get(name)?.portNo;
+  }
+
+  byNo(portNo: number): string | undefined {
+    return this.#byNo.get(portNo)?.name;
+  }
+
+  /** The lowest number from 1 that is neither taken nor in `avoid`. May be past the last allowed one. */
+  freePortNo(avoid: ReadonlySet<number>): number {
+    while (this.#byNo.has(this.#lowestFree)) this.#lowestFree++;
+    let portNo = this.#lowestFree;
+    while (this.#byNo.has(portNo) || avoid.has(portNo)) portNo++;
+    return portNo;
+  }
+
+  addPort(port: PortRecord): void {
+    this.#byNo.set(port.portNo, port);
+    this.#byName.set(port.name, port);
+  }
+
+  deletePort(port: PortRecord): void {
+    this.#byNo.delete(port.portNo);
+    this.#byName.delete(port.name);
+    if (port.portNo > LOCAL_PORT) this.#lowestFree = Math.min(this.#lowestFree, port.portNo);
+  }
+}
+
+/** All datapaths, by name, in order of creation. */
+export type Model = ReadonlyMap<string, Datapath>;
+
+export function toSavedDatapath(record: DatapathRecord): SavedDatapath {
+  return { ...record, ufidSeed: record.ufidSeed.toHex() };
+}
+
+export function fromSavedDatapath(saved: SavedDatapath): DatapathRecord {
+  const { id, name, type, miss, flowsMax, ufidSeed } = saved;
+  return { id, name, type, miss, flowsMax, ufidSeed: Uint8Array.fromHex(ufidSeed) };
+}
+
+export function toSavedPort(port: PortRecord): SavedPort {
+  const { portNo, name, type, options, mac } = port;
+  return { portNo, name, type, options, mac };
+}
+
+/** Random bytes from the system, as an identifier or a seed. */
+export function randomBytes(size: number): Uint8Array {
+  return crypto.getRandomValues(new Uint8Array(size));
+}
+
+/** A random unicast address of the locally administered kind, as the kernel gives to new devices. */
+export function randomMac(): string {
+  const bytes = randomBytes(6);
+  bytes[0] = (bytes[0]! & 0xfc) | 0x02;
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+}

@@ -1,0 +1,123 @@
+/**
+ * Edits of the saved state while no daemon runs, by the same code that serves the daemon's clients.
+ * Loaded by client.ts only when nobody answers: SQLite and the flow language come with it.
+ */
+import { CommandError, type MethodName, type Methods } from "./api.ts";
+import type { OpenExecutor } from "./client.ts";
+import { Configuration } from "./configuration.ts";
+import { type Lock, LockedError, takeLock } from "./lock.ts";
+import { Datapath, fromSavedDatapath, type Model } from "./model.ts";
+import { OfflineBackend, OfflineDatapath } from "./offline_backend.ts";
+import { lockPath } from "./paths.ts";
+import { Store } from "./store.ts";
+import { BUILTIN_TYPES } from "../vports/builtin.ts";
+import { checkPluginFile, loadPlugin } from "../vports/loader.ts";
+import { pluginApi } from "../vports/plugin_api.ts";
+import { VportRegistry } from "../vports/registry.ts";
+
+export interface OfflineOptions {
+  /** How long to wait for another client's lock; default 5 s. A daemon is never waited for. */
+  readonly waitMs?: number | undefined;
+  /** Files of third-party port types to accept. */
+  readonly plugins?: readonly string[] | undefined;
+}
+
+const WAIT_MS = 5000;
+
+/**
+ * Takes the state's lock, held until `close`, and reads the state.
+ * @throws CommandError: ELOCKED when a daemon or, for too long, another client holds the lock.
+ */
+export async function openOffline(
+  state: string,
+  { waitMs = WAIT_MS, plugins = [] }: OfflineOptions = {},
+): Promise<OpenExecutor> {
+  const lock = await lockState(state, waitMs);
+  let store: Store | undefined;
+  try {
+    const types = await loadTypes(plugins);
+    store = new Store(state);
+    return new OfflineEditor(lock, store, types);
+  } catch (error) {
+    store?.close();
+    lock.release();
+    throw error;
+  }
+}
+
+class OfflineEditor implements OpenExecutor {
+  readonly offline = true;
+  readonly #lock: Lock;
+  readonly #store: Store;
+  readonly #configuration: Configuration;
+
+  constructor(lock: Lock, store: Store, types: VportRegistry) {
+    this.#lock = lock;
+    this.#store = store;
+    const backend = new OfflineBackend(store, types);
+    this.#configuration = new Configuration(backend, loadModel(store));
+  }
+
+  execute<M extends MethodName>(
+    method: M,
+    params: Methods[M]["params"],
+  ): Promise<Methods[M]["result"]> {
+    return this.#configuration.execute(method, params);
+  }
+
+  text(method: string): Promise<string> {
+    const error = new CommandError("ENOTCONN", `no daemon is running to carry out ${method}`);
+    return Promise.reject(error);
+  }
+
+  close(): void {
+    this.#store.close();
+    this.#lock.release();
+  }
+}
+
+async function lockState(state: string, waitMs: number): Promise<Lock> {
+  try {
+    return await takeLock(lockPath(state), { role: "client", waitMs });
+  } catch (error) {
+    if (error instanceof LockedError) {
+      const { holder } = error;
+      const who = holder === undefined
+        ? "another process"
+        : holder.role === "daemon"
+        ? `the daemon with pid ${holder.pid}`
+        : `another command with pid ${holder.pid}`;
+      throw new CommandError("ELOCKED", `the state ${state} is in use by ${who}`);
+    }
+    const denied = error instanceof Deno.errors.PermissionDenied;
+    const reason = denied
+      ? "permission denied (run as root, or choose another with --state)"
+      : error instanceof Error
+      ? error.message
+      : String(error);
+    throw new CommandError(denied ? "EACCES" : "EIO", `cannot use the state ${state}: ${reason}`, {
+      cause: error,
+    });
+  }
+}
+
+function loadModel(store: Store): Model {
+  const model = new Map<string, Datapath>();
+  for (const saved of store.load().datapaths) {
+    const record = fromSavedDatapath(saved);
+    const datapath = new Datapath(record, new OfflineDatapath(store, record));
+    for (const port of saved.ports) datapath.addPort({ ...port, state: "offline", reason: null });
+    model.set(record.name, datapath);
+  }
+  return model;
+}
+
+async function loadTypes(plugins: readonly string[]): Promise<VportRegistry> {
+  const types = new VportRegistry();
+  for (const ops of BUILTIN_TYPES) types.register(ops, "built-in");
+  for (const path of plugins) {
+    const file = await checkPluginFile(path);
+    types.register(await loadPlugin(file, pluginApi), file.path);
+  }
+  return types;
+}

@@ -1,0 +1,316 @@
+/**
+ * What each request that changes the configuration does, staged in a transaction: the rules of the
+ * kernel's ovs_datapath, ovs_vport and ovs_flow families, the same online and offline, for one
+ * request and for many.
+ */
+import type { ConfigMethod, DatapathType, Methods, MissPolicy, PortAddParams } from "./api.ts";
+import { refuse, toCommandError } from "./command_errors.ts";
+import { addFlow, deleteFlow, flushFlows, formatUfid, modifyFlow } from "./flows.ts";
+import { type Datapath, LOCAL_PORT, type PortRecord, randomBytes, randomMac } from "./model.ts";
+import {
+  checkDeviceName,
+  findDatapath,
+  findDevice,
+  findPort,
+  parseDatapathName,
+  realPortType,
+} from "./names.ts";
+import type { Transaction } from "./transaction.ts";
+import { FLOWS_MAX_DEFAULT, FLOWS_MAX_LIMIT } from "../datapath/flow_table/layout.ts";
+import { PORT_MAX } from "../datapath/key.ts";
+
+/** Where a request stands. */
+export interface RequestPlace {
+  /** Line in a batch. */
+  readonly line?: number | undefined;
+  /** Port numbers asked for elsewhere in the batch: ports without one keep off them. */
+  readonly reserved?: ReadonlySet<number>;
+}
+
+type Params<M extends ConfigMethod> = Methods[M]["params"];
+type Result<M extends ConfigMethod> = Methods[M]["result"];
+type Stage<M extends ConfigMethod> = (
+  transaction: Transaction,
+  params: Params<M>,
+  place: RequestPlace,
+) => Result<M> | Promise<Result<M>>;
+
+const MISS_POLICIES: readonly MissPolicy[] = ["drop", "flood", "learn"];
+const NOTHING_RESERVED: ReadonlySet<number> = new Set();
+
+const STAGES: { readonly [M in ConfigMethod]: Stage<M> } = {
+  "dp-add": addDatapath,
+  "dp-del": deleteDatapath,
+  "dp-set": setDatapath,
+  "port-add": addPort,
+  "port-del": deletePort,
+  "flow-add": async (transaction, { dp, flow, actions, mayExist }) => {
+    const staged = addFlow(await flowScope(transaction, dp), flow, actions, { mayExist });
+    return { ufid: formatUfid(staged.ufid), created: staged.created };
+  },
+  "flow-mod": async (transaction, { dp, flow, ...change }) => {
+    const staged = modifyFlow(await flowScope(transaction, dp), flow, change);
+    return { ...staged, ufid: formatUfid(staged.ufid) };
+  },
+  "flow-del": async (transaction, { dp, flow, ifExists }) => {
+    const stats = deleteFlow(await flowScope(transaction, dp), flow, { ifExists });
+    return { deleted: stats !== undefined, stats: stats ?? null };
+  },
+  "flow-flush": async (transaction, { dp }) => {
+    return { deleted: await flushFlows(await flowScope(transaction, dp)) };
+  },
+};
+
+/** Stages one request. Throws CommandError; the transaction is then to be rolled back. */
+export async function stageRequest<M extends ConfigMethod>(
+  transaction: Transaction,
+  request: { readonly method: M; readonly params: Params<M> },
+  place: RequestPlace = {},
+): Promise<Result<M>> {
+  try {
+    return await STAGES[request.method](transaction, request.params, place);
+  } catch (error) {
+    throw toCommandError(error, { line: place.line });
+  }
+}
+
+/** The flow table of the datapath called `dp`, for staging. */
+export async function flowScope(
+  transaction: Transaction,
+  dp: string | undefined,
+): Promise<Parameters<typeof addFlow>[0]> {
+  const datapath = findDatapath(transaction.model, dp);
+  return { transaction, datapath, table: await transaction.table(datapath) };
+}
+
+async function addDatapath(
+  transaction: Transaction,
+  { dp, miss, flowsMax, mayExist }: Params<"dp-add">,
+  place: RequestPlace,
+): Promise<Result<"dp-add">> {
+  const { type = "netdev", name } = parseDatapathName(dp);
+  checkDeviceName("datapath", name);
+  checkMiss(miss);
+  checkFlowsMax(flowsMax);
+  const existing = transaction.model.get(name);
+  if (existing !== undefined) {
+    if (!mayExist) refuse("EEXIST", `cannot add datapath "${name}": it exists already`);
+    checkSameDatapath(existing, { type, miss, flowsMax });
+    return { created: false };
+  }
+  const used = findDevice(transaction.model, name);
+  if (used !== undefined) {
+    const other = used.datapath.record.name;
+    refuse("EEXIST", `cannot add datapath "${name}": ${other} has a port of this name`);
+  }
+  const datapath = await transaction.addDatapath({
+    id: randomBytes(16).toHex(),
+    name,
+    type,
+    miss: miss ?? "drop",
+    flowsMax: flowsMax ?? FLOWS_MAX_DEFAULT,
+    ufidSeed: randomBytes(16),
+  });
+  stagePort(transaction, datapath, {
+    portNo: LOCAL_PORT,
+    name,
+    type: "internal",
+    options: {},
+    line: place.line,
+  });
+  return { created: true };
+}
+
+function deleteDatapath(
+  transaction: Transaction,
+  { dp, ifExists }: Params<"dp-del">,
+): Result<"dp-del"> {
+  const { type, name } = parseDatapathName(dp);
+  const datapath = transaction.model.get(name);
+  const gone = datapath === undefined || (type !== undefined && type !== datapath.record.type);
+  if (gone && ifExists) return { deleted: false };
+  transaction.deleteDatapath(findDatapath(transaction.model, dp));
+  return { deleted: true };
+}
+
+function setDatapath(transaction: Transaction, { dp, miss }: Params<"dp-set">): Result<"dp-set"> {
+  const datapath = findDatapath(transaction.model, dp);
+  if (miss === undefined) refuse("EINVAL", "nothing to set (miss: drop, flood or learn)");
+  checkMiss(miss);
+  transaction.setDatapath(datapath, { miss });
+  return {};
+}
+
+function addPort(
+  transaction: Transaction,
+  params: Params<"port-add">,
+  place: RequestPlace,
+): Result<"port-add"> {
+  const datapath = findDatapath(transaction.model, params.dp);
+  const { port: name, portNo, options = {} } = params;
+  const { name: dpName } = datapath.record;
+  const doing = `cannot add port "${name}" to ${dpName}`;
+  checkDeviceName("port", name);
+  const type = realPortType(datapath.record.type, params.type ?? "netdev");
+  const normal = normalOptions(transaction, type, options, doing);
+  checkPortNo(portNo, doing);
+  const used = findDevice(transaction.model, name);
+  if (used !== undefined) {
+    const { record } = used.datapath;
+    const where = `port ${used.port.portNo} of ${record.name}`;
+    if (record.name !== dpName) refuse("EBUSY", `${doing}: it is ${where} already`);
+    if (!params.mayExist) refuse("EEXIST", `${doing}: it is ${where} already`);
+    checkSamePort(used.port, { type, options: normal, params });
+    return { created: false, portNo: used.port.portNo };
+  }
+  const number = choosePortNo(datapath, portNo, { doing, reserved: place.reserved });
+  stagePort(transaction, datapath, {
+    portNo: number,
+    name,
+    type,
+    options: normal,
+    line: place.line,
+  });
+  return { created: true, portNo: number };
+}
+
+function deletePort(
+  transaction: Transaction,
+  { dp, port: text, ifExists }: Params<"port-del">,
+): Result<"port-del"> {
+  const datapath = findDatapath(transaction.model, dp);
+  const { name } = datapath.record;
+  const port = findPort(datapath, text);
+  if (port === undefined) {
+    if (ifExists) return { deleted: false };
+    refuse("ENOENT", `cannot delete port "${text}": ${name} has no such port`);
+  }
+  if (port.portNo === LOCAL_PORT) {
+    refuse("EINVAL", `cannot delete port 0 of ${name}: it goes with the datapath (dp-del)`);
+  }
+  transaction.deletePort(datapath, port);
+  return { deleted: true };
+}
+
+function stagePort(
+  transaction: Transaction,
+  datapath: Datapath,
+  wanted: Pick<PortRecord, "portNo" | "name" | "type" | "options"> & { line: number | undefined },
+): void {
+  const { portNo, name, options, line } = wanted;
+  const type = realPortType(datapath.record.type, wanted.type);
+  const state = transaction.backend.offline ? "offline" : "up";
+  // A device of our own keeps its address over restarts, so it is chosen before the device exists.
+  const mac = type === "internal" ? randomMac() : null;
+  const port: PortRecord = { portNo, name, type, options, mac, state, reason: null };
+  transaction.addPort(datapath, port, line);
+}
+
+/** Options as the type formats them: defaults left out, spelling made one. */
+function normalOptions(
+  transaction: Transaction,
+  type: string,
+  options: Readonly<Record<string, string>>,
+  doing: string,
+): Readonly<Record<string, string>> {
+  const { types } = transaction.backend;
+  const ops = types.get(type);
+  if (ops === undefined) {
+    refuse("EINVAL", `${doing}: unknown type "${type}" (known: ${types.names().join(", ")})`);
+  }
+  try {
+    const parsed = ops.parseOptions(new Map(Object.entries(options)));
+    return Object.fromEntries(ops.formatOptions(parsed));
+  } catch (error) {
+    throw toCommandError(error, { doing });
+  }
+}
+
+function choosePortNo(
+  datapath: Datapath,
+  wanted: number | undefined,
+  { doing, reserved = NOTHING_RESERVED }: {
+    doing: string;
+    reserved?: ReadonlySet<number> | undefined;
+  },
+): number {
+  if (wanted !== undefined && wanted !== 0) {
+    const taken = datapath.port(wanted);
+    if (taken === undefined) return wanted;
+    refuse("EBUSY", `${doing}: port number ${wanted} is taken by "${taken.name}"`);
+  }
+  const portNo = datapath.freePortNo(reserved);
+  if (portNo > PORT_MAX) refuse("EFBIG", `${doing}: all port numbers up to ${PORT_MAX} are taken`);
+  return portNo;
+}
+
+function checkPortNo(portNo: number | undefined, doing: string): void {
+  if (portNo === undefined) return;
+  if (portNo > PORT_MAX) {
+    refuse("EFBIG", `${doing}: port number ${portNo} is too large (1 to ${PORT_MAX})`);
+  }
+  if (!Number.isInteger(portNo) || portNo < 0) {
+    refuse("EINVAL", `${doing}: "${portNo}" is not a port number (1 to ${PORT_MAX})`);
+  }
+}
+
+function checkMiss(miss: MissPolicy | undefined): void {
+  if (miss === undefined || MISS_POLICIES.includes(miss)) return;
+  refuse("EINVAL", `unknown miss policy "${miss}" (${MISS_POLICIES.join(", ")})`);
+}
+
+function checkFlowsMax(flowsMax: number | undefined): void {
+  if (flowsMax === undefined) return;
+  if (Number.isInteger(flowsMax) && flowsMax >= 1 && flowsMax <= FLOWS_MAX_LIMIT) return;
+  refuse("EINVAL", `a datapath cannot hold ${flowsMax} flows at most (1 to ${FLOWS_MAX_LIMIT})`);
+}
+
+/** `--may-exist` accepts a datapath only as it was asked for. */
+function checkSameDatapath(
+  { record }: Datapath,
+  wanted: {
+    type: DatapathType;
+    miss: MissPolicy | undefined;
+    flowsMax: number | undefined;
+  },
+): void {
+  const doing = `cannot add datapath "${record.name}": it exists`;
+  if (wanted.type !== record.type) refuse("EEXIST", `${doing} as ${record.type}@${record.name}`);
+  if (wanted.miss !== undefined && wanted.miss !== record.miss) {
+    refuse("EEXIST", `${doing} with miss ${record.miss} (dp-set changes it)`);
+  }
+  if (wanted.flowsMax !== undefined && wanted.flowsMax !== record.flowsMax) {
+    refuse("EEXIST", `${doing} for ${record.flowsMax} flows at most`);
+  }
+}
+
+/** The same for a port: what was not asked for may be as it is. */
+function checkSamePort(
+  port: PortRecord,
+  wanted: {
+    type: string;
+    options: Readonly<Record<string, string>>;
+    params: PortAddParams;
+  },
+): void {
+  const doing = `cannot add port "${port.name}": it exists`;
+  const { params } = wanted;
+  if (params.type !== undefined && wanted.type !== port.type) {
+    refuse("EEXIST", `${doing} with type ${port.type}`);
+  }
+  if (params.portNo !== undefined && params.portNo !== 0 && params.portNo !== port.portNo) {
+    refuse("EEXIST", `${doing} with number ${port.portNo}`);
+  }
+  if (params.options !== undefined && !equalOptions(wanted.options, port.options)) {
+    const options = Object.entries(port.options).map(([key, value]) => `${key}=${value}`);
+    refuse("EEXIST", `${doing} with ${options.join(",") || "no options"}`);
+  }
+}
+
+function equalOptions(
+  a: Readonly<Record<string, string>>,
+  b: Readonly<Record<string, string>>,
+): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
+}

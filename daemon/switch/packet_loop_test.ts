@@ -1,0 +1,174 @@
+/** The order of a round, and who may be called when, with ports that keep a diary. */
+import assert from "node:assert/strict";
+import { Packet } from "../../datapath/packet.ts";
+import { PacketPool, SLOT_SIZE } from "../../datapath/packet_pool.ts";
+import type { Pipeline } from "../../datapath/pipeline.ts";
+import type { Vport } from "../../vports/vport.ts";
+import { POSTED, STOP, THREAD_WORDS } from "./messages.ts";
+import { PacketLoop } from "./packet_loop.ts";
+import { ThreadPort } from "./thread_port.ts";
+
+const SLOTS = 4;
+
+class Scene {
+  readonly diary: string[] = [];
+  readonly failures: string[] = [];
+  readonly words: Int32Array = new Int32Array(new SharedArrayBuffer(THREAD_WORDS * 4));
+  readonly pool: PacketPool = new PacketPool(new ArrayBuffer(SLOTS * SLOT_SIZE), 0, SLOTS);
+  readonly watched: Map<number, number> = new Map();
+  /** What epoll reports, one list of descriptors per wait; after the last the loop is stopped. */
+  readonly reports: number[][] = [];
+  readonly timeouts: number[] = [];
+  readonly loop: PacketLoop;
+  #reported: number[] = [];
+
+  constructor() {
+    this.loop = new PacketLoop({
+      words: this.words,
+      grace: {
+        quiescent: () => {},
+        sleep: () => this.note("sleep"),
+        wake: () => this.note("wake"),
+      },
+      clock: { nowMs: () => 5 },
+      poller: {
+        add: (fd, token) => void this.watched.set(fd, token),
+        remove: (fd) => void this.watched.delete(fd),
+        wait: (timeoutMs) => this.#wait(timeoutMs),
+        token: (at) => this.watched.get(this.#reported[at]!)!,
+      },
+      pool: this.pool,
+      wakeFd: 3,
+      drainWake: () => this.note("drain"),
+      runCommands: () => (this.note("commands"), true),
+      reportFailure: (port, thrown) => void this.failures.push(`${port.portNo} ${thrown}`),
+    });
+    this.loop.addPipeline(this.pipeline);
+  }
+
+  /** Stands for a datapath. */
+  get pipeline(): Pipeline {
+    const begin = (): void => this.note("begin");
+    const finish = (): void => this.note("finish");
+    const receive = (portNo: number): void => this.note(`packet from ${portNo}`);
+    return { begin, finish, receive } as Partial<Pipeline> as Pipeline;
+  }
+
+  note(text: string): void {
+    this.diary.push(text);
+  }
+
+  port(portNo: number, vport: Partial<Vport>): ThreadPort {
+    const common = { takesPartialChecksums: true, takesSegmentTrains: true };
+    const close = (): void => this.note(`close ${portNo}`);
+    const whole: Vport = { ...common, send: () => 0, close, ...vport };
+    const port = new ThreadPort({ datapath: 0, portNo }, whole, this.loop);
+    this.loop.attach(port);
+    return port;
+  }
+
+  #wait(timeoutMs: number): number {
+    this.timeouts.push(timeoutMs);
+    const reported = this.reports.shift();
+    if (reported === undefined) this.words[STOP] = 1;
+    this.#reported = reported ?? [];
+    return this.#reported.length;
+  }
+}
+
+Deno.test("PacketLoop.run: everything is flushed before anything is released", () => {
+  const scene = new Scene();
+  const { loop, pipeline } = scene;
+  const packet = new Packet({
+    bytes: new Uint8Array(0),
+    view: new DataView(new ArrayBuffer(0)),
+    address: 0,
+  });
+  let left = 2;
+  const receiver = {
+    fd: 7,
+    polled: true,
+    receive: (): number => {
+      if (left === 0) return 0;
+      left--;
+      loop.receive(pipeline, 1, packet);
+      return 1;
+    },
+    release: (): void => scene.note("release"),
+  };
+  scene.port(1, { receiver });
+  scene.port(2, { sender: { flush: () => scene.note("flush") } });
+  assert.equal(loop.run(), "stop");
+  const round = ["begin", "packet from 1", "finish", "flush", "release"];
+  assert.deepEqual(scene.diary, [...round, ...round, "sleep", "wake"]);
+  assert.deepEqual(scene.timeouts, [-1]);
+  assert.equal(loop.round, 2);
+});
+
+Deno.test("PacketLoop.run: a receiver that isn't polled is asked when its fd is reported", () => {
+  const scene = new Scene();
+  const asked: number[] = [];
+  for (const portNo of [1, 2]) {
+    const receive = (): number => (asked.push(portNo), 0);
+    scene.port(portNo, { receiver: { fd: 10 + portNo, receive } });
+  }
+  scene.reports.push([12], [11], [3]);
+  scene.words[POSTED] = 1;
+  scene.loop.run();
+  // Both once at first, in case they have had something before they were watched.
+  assert.deepEqual(asked, [1, 2, 2, 1]);
+  assert.equal(scene.diary.filter((line) => line === "drain").length, 1);
+  assert.equal(scene.diary[0], "commands");
+});
+
+Deno.test("PacketLoop.run: with a receiver that has no fd the thread dozes", () => {
+  const scene = new Scene();
+  scene.port(1, { receiver: { receive: () => 0 } });
+  scene.loop.run();
+  assert.deepEqual(scene.timeouts, [1]);
+});
+
+Deno.test("PacketLoop: a shared receiver and sender work until the last of their ports goes", () => {
+  const scene = new Scene();
+  const receiver = { fd: 9, receive: (): number => 0 };
+  const sender = { flush: (): void => scene.note("flush") };
+  const ports = [1, 2].map((portNo) => scene.port(portNo, { receiver, sender }));
+  scene.loop.flush();
+  assert.deepEqual(scene.diary, ["flush"]);
+  scene.loop.detach(ports[0]!);
+  assert(scene.watched.has(9));
+  scene.loop.flush();
+  scene.loop.detach(ports[1]!);
+  assert(!scene.watched.has(9));
+  scene.loop.flush();
+  assert.deepEqual(scene.diary, ["flush", "flush"]);
+});
+
+Deno.test("PacketLoop: what throws takes its ports out, closes and reports them once", () => {
+  const scene = new Scene();
+  const receiver = {
+    fd: 9,
+    receive: (): number => {
+      throw new RangeError("broken");
+    },
+  };
+  const [one, two] = [1, 2].map((portNo) => scene.port(portNo, { receiver }));
+  scene.loop.run();
+  assert.deepEqual(scene.failures, ["1 RangeError: broken", "2 RangeError: broken"]);
+  assert.deepEqual(scene.diary, ["close 1", "close 2", "sleep", "wake"]);
+  assert(one!.closed && two!.closed && !scene.watched.has(9));
+});
+
+Deno.test("PacketLoop.allocateForReceiver: an empty pool is filled by finishing what is gathered", () => {
+  const scene = new Scene();
+  const { loop, pool } = scene;
+  const taken = Array.from({ length: SLOTS }, () => loop.allocateForReceiver()!);
+  for (const packet of taken) {
+    packet.lentInRound = loop.round; // a sender holds it until the flush
+    loop.recycle(packet);
+  }
+  assert.equal(pool.freeCount, 0);
+  assert(loop.allocateForReceiver() !== undefined);
+  assert.deepEqual(scene.diary, ["finish"]);
+  assert.equal(pool.freeCount, SLOTS - 1);
+});

@@ -1,0 +1,74 @@
+/**
+ * A port on a packet thread: stands between the pipeline and a {@link Vport}, so that an exception in
+ * a plug-in's callback takes that port down and nothing else.
+ */
+import { type DropReason, dropReason } from "../../datapath/drop_reasons.ts";
+import type { Packet } from "../../datapath/packet.ts";
+import type { OutputPort } from "../../datapath/pipeline.ts";
+import type { Vport } from "../../vports/vport.ts";
+import { INSIDE_DATAPATH, INSIDE_PORT } from "./messages.ts";
+
+const VPORT_FAILED = dropReason("vport-failed");
+
+/** Where a failed port is reported. */
+export interface FailureSink {
+  /** The shared words of the thread (messages.ts). */
+  readonly words: Int32Array;
+  portFailed(port: ThreadPort, thrown: unknown): void;
+}
+
+export class ThreadPort implements OutputPort {
+  readonly datapath: number;
+  readonly portNo: number;
+  readonly takesPartialChecksums: boolean;
+  readonly takesSegmentTrains: boolean;
+  readonly vport: Vport;
+  readonly #sink: FailureSink;
+  readonly #words: Int32Array;
+  #failed = false;
+  /** Its Vport is closed: nothing of it may be called. */
+  closed = false;
+
+  constructor(address: { datapath: number; portNo: number }, vport: Vport, sink: FailureSink) {
+    this.datapath = address.datapath;
+    this.portNo = address.portNo;
+    this.vport = vport;
+    this.takesPartialChecksums = vport.takesPartialChecksums;
+    this.takesSegmentTrains = vport.takesSegmentTrains;
+    this.#sink = sink;
+    this.#words = sink.words;
+  }
+
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  send(packet: Packet): DropReason {
+    if (this.#failed) return VPORT_FAILED;
+    this.enter();
+    try {
+      return this.vport.send(packet, undefined);
+    } catch (thrown) {
+      this.fail(thrown);
+      return VPORT_FAILED;
+    }
+  }
+
+  /** Notes whose code runs now, for the supervisor that looks at threads which don't come back. */
+  enter(): void {
+    this.#words[INSIDE_DATAPATH] = this.datapath;
+    this.#words[INSIDE_PORT] = this.portNo;
+  }
+
+  /** From now on every packet to the port is dropped as `vport-failed`. Reports it once. */
+  fail(thrown: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#sink.portFailed(this, thrown);
+  }
+
+  /** Failed elsewhere: no report. */
+  markFailed(): void {
+    this.#failed = true;
+  }
+}
