@@ -1,0 +1,91 @@
+/**
+ * The commands by name. Each noun's file is loaded when one of its commands is asked for: every
+ * further module costs a command's start half a millisecond. The casts hide the modules from Deno's
+ * graph: see main.ts.
+ */
+import type { Command } from "@stricli/core";
+import type { CliContext } from "./flags.ts";
+
+type Load = () => Promise<Command<CliContext>>;
+
+const dp = (): Promise<typeof import("./dp.ts")> => import("./dp.ts" as string);
+const port = (): Promise<typeof import("./port.ts")> => import("./port.ts" as string);
+const flow = (): Promise<typeof import("./flow.ts")> => import("./flow.ts" as string);
+const flowFile = (): Promise<typeof import("./flow_file.ts")> => import("./flow_file.ts" as string);
+const daemon = (): Promise<typeof import("./daemon.ts")> => import("./daemon.ts" as string);
+const batch = (): Promise<typeof import("./batch.ts")> => import("./batch.ts" as string);
+const help = (): Promise<typeof import("./help.ts")> => import("./help.ts" as string);
+const version = (): Promise<typeof import("./version.ts")> => import("./version.ts" as string);
+const completions = (): Promise<typeof import("./completions.ts")> =>
+  import("./completions.ts" as string);
+
+/** What loads each command. */
+const COMMANDS: Readonly<Record<string, Load>> = {
+  "run": async () => (await daemon()).run,
+  "stop": async () => (await daemon()).stop,
+  "dp-add": async () => (await dp()).dpAdd,
+  "dp-del": async () => (await dp()).dpDel,
+  "dp-list": async () => (await dp()).dpList,
+  "dp-show": async () => (await dp()).dpShow,
+  "dp-set": async () => (await dp()).dpSet,
+  "port-add": async () => (await port()).portAdd,
+  "port-del": async () => (await port()).portDel,
+  "port-list": async () => (await port()).portList,
+  "flow-add": async () => (await flow()).flowAdd,
+  "flow-mod": async () => (await flow()).flowMod,
+  "flow-del": async () => (await flow()).flowDel,
+  "flow-get": async () => (await flow()).flowGet,
+  "flow-dump": async () => (await flow()).flowDump,
+  "flow-flush": async () => (await flow()).flowFlush,
+  "flow-load": async () => (await flowFile()).flowLoad,
+  "flow-save": async () => (await flowFile()).flowSave,
+  "batch": async () => (await batch()).batch,
+  "completions": async () => (await completions()).completions,
+  "version": async () => (await version()).version,
+  "help": async () => (await help()).help,
+  "add-flows": async () => (await flowFile()).addFlows,
+  "mod-flows": async () => (await flowFile()).modFlows,
+  "del-flows": async () => (await flowFile()).delFlows,
+  "set-if": async () => (await port()).setIf,
+  "__complete": async () => (await completions()).complete,
+};
+
+/** Names of all commands. */
+export const COMMAND_NAMES: readonly string[] = Object.keys(COMMANDS);
+
+/** Commands that the overview and completions leave out. */
+export const HIDDEN_COMMANDS: readonly string[] = [
+  ...["__complete", "add-flows", "mod-flows", "del-flows", "set-if"],
+];
+
+/** Our names of ovs-dpctl's commands; they take ovs-dpctl's arguments. */
+export const DPCTL_ALIASES: Readonly<Record<string, string>> = {
+  "add-dp": "dp-add",
+  "del-dp": "dp-del",
+  "dump-dps": "dp-list",
+  "show": "dp-show",
+  "add-if": "port-add",
+  "del-if": "port-del",
+  "add-flow": "flow-add",
+  "mod-flow": "flow-mod",
+  "del-flow": "flow-del",
+  "get-flow": "flow-get",
+  "dump-flows": "flow-dump",
+};
+
+/** Commands by the names under which they can be called. */
+export type Commands = Readonly<Record<string, Command<CliContext>>>;
+
+/** The command of that name or alias, alone under that name; undefined: there is none. */
+export async function loadCommand(name: string): Promise<Commands | undefined> {
+  const ours = Object.hasOwn(DPCTL_ALIASES, name) ? DPCTL_ALIASES[name]! : name;
+  return Object.hasOwn(COMMANDS, ours) ? { [name]: await COMMANDS[ours]!() } : undefined;
+}
+
+/** All commands, without the aliases. */
+export async function loadCommands(): Promise<Commands> {
+  const entries = Object.entries(COMMANDS).map(async ([name, load]) =>
+    [name, await load()] as const
+  );
+  return Object.fromEntries(await Promise.all(entries));
+}
