@@ -1,0 +1,295 @@
+/**
+ * Frames that are random, cut off or damaged, with random offload state, go through extraction, random
+ * action programs and outputs of every kind: nothing throws, nothing is read or written outside of the
+ * frame, the accounts balance, every buffer comes back.
+ *
+ * Reads are caught because a frame fills its memory to the last byte: a DataView throws beyond it.
+ */
+import assert from "node:assert/strict";
+import fc from "fast-check";
+import {
+  SET_ETH,
+  SET_IPV4,
+  SET_IPV6,
+  SET_MARK,
+  SET_PRIORITY,
+  SET_SCTP,
+  SET_TCP,
+  SET_UDP,
+} from "../../datapath/action_program.ts";
+import { execute } from "../../datapath/execute.ts";
+import { extractKey } from "../../datapath/extract.ts";
+import { KEY_WORDS } from "../../datapath/key.ts";
+import { Packet } from "../../datapath/packet.ts";
+import { CANARY, makeFrame, makeTunnelFrame } from "../../datapath/testing/frames.ts";
+import {
+  drop,
+  output,
+  popVlan,
+  program,
+  pushVlan,
+  RecordingPort,
+  set,
+  TestOutputs,
+} from "../../datapath/testing/ports.ts";
+
+const RUNS = 3000;
+
+const tag = fc.constantFrom(0x81000005 | 0, 0x88a81fff | 0, 0x81000000 | 0);
+
+const extension = fc.tuple(
+  fc.constantFrom(0, 43, 44, 51, 60),
+  fc.array(fc.nat(255), { minLength: 7, maxLength: 7 }),
+);
+
+const plainFrame = fc.record({
+  isIpv6: fc.boolean(),
+  protocol: fc.constantFrom("tcp", "udp", "sctp", "icmp"),
+  tags: fc.array(tag, { maxLength: 3 }),
+  payloadSize: fc.nat(200),
+  tcpOptionsSize: fc.constantFrom(0, 12, 40),
+  ipOptionsSize: fc.constantFrom(0, 4, 40),
+  fragment: fc.constantFrom(0, 0x4000, 0x2000, 0x2005, 7),
+  extensions: fc.array(extension, { maxLength: 3 }),
+  checksum: fc.constantFrom("full", "partial", "none"),
+}).map((options) => makeFrame(options as Parameters<typeof makeFrame>[0]).bytes);
+
+const tunnelFrame = fc.record({
+  inner: plainFrame,
+  kind: fc.constantFrom("vxlan", "geneve", "gre", "ipip"),
+  isIpv6: fc.boolean(),
+  hasChecksum: fc.boolean(),
+  isTrain: fc.boolean(),
+}).map(({ inner, kind, ...options }) =>
+  makeTunnelFrame(inner, { kind: kind as "vxlan", ...options }).bytes
+);
+
+/** ARP, LLC, and neighbour discovery come out of mutations of these beginnings. */
+const otherFrame = fc.tuple(
+  fc.constantFrom("0806" + "0001080006040001", "8035" + "0001080006040003", "0020aaaa030000000800"),
+  fc.uint8Array({ maxLength: 60 }),
+).map(([header, rest]) => Uint8Array.from([...new Uint8Array(12), ...fromHex(header), ...rest]));
+
+function fromHex(text: string): Uint8Array {
+  return Uint8Array.fromHex(text);
+}
+
+const damage = fc.record({
+  bytes: fc.array(fc.tuple(fc.nat(100), fc.nat(255)), { maxLength: 6 }),
+  cut: fc.option(fc.nat(120), { nil: undefined }),
+});
+
+const damagedFrame = fc.tuple(fc.oneof(plainFrame, tunnelFrame, otherFrame), damage).map(
+  ([frame, { bytes, cut }]) => {
+    const copy = frame.slice(0, cut ?? frame.length);
+    for (const [at, value] of bytes) if (at < copy.length) copy[at] = value;
+    return copy;
+  },
+);
+
+const anyFrame = fc.oneof(
+  { weight: 5, arbitrary: damagedFrame },
+  { weight: 1, arbitrary: fc.uint8Array({ maxLength: 100 }) },
+);
+
+/** Values and masks of key bytes [from, from + length). */
+function keyBytes(from: number, length: number): fc.Arbitrary<[number, number[], number[]]> {
+  const bytes = fc.array(fc.nat(255), { minLength: length, maxLength: length });
+  return fc.tuple(bytes, bytes).map(([value, mask]) => {
+    mask[0]! |= 1;
+    return [from, value, mask];
+  });
+}
+
+const action = fc.oneof(
+  fc.constantFrom(1, 2, 3, 4, 9).map(output),
+  tag.map(pushVlan),
+  fc.constant(popVlan()),
+  fc.constant(drop()),
+  keyBytes(0, 4).map((bytes) => set(SET_PRIORITY, bytes)),
+  keyBytes(4, 4).map((bytes) => set(SET_MARK, bytes)),
+  keyBytes(20, 12).map((bytes) => set(SET_ETH, bytes)),
+  keyBytes(45, 11).map((bytes) => set(SET_IPV4, bytes)),
+  keyBytes(64, 36).map((bytes) => set(SET_IPV6, bytes)),
+  keyBytes(56, 4).map((bytes) => set(SET_TCP, bytes)),
+  keyBytes(56, 4).map((bytes) => set(SET_UDP, bytes)),
+  keyBytes(56, 4).map((bytes) => set(SET_SCTP, bytes)),
+);
+
+const anyOffload = fc.oneof(
+  fc.constant({}),
+  fc.record({
+    needsCsum: fc.boolean(),
+    csumStart: fc.oneof(fc.nat(120), fc.constantFrom(34, 38, 42, 54, 65535)),
+    csumOffset: fc.oneof(fc.constantFrom(16, 6, 8, 2), fc.nat(65535)),
+    gsoType: fc.constantFrom(0, 0, 1, 3, 4, 5, 0x81, 77),
+    gsoSize: fc.constantFrom(0, 1, 8, 50, 1448, 65535),
+  }),
+);
+
+/** A packet whose frame ends with its memory, and begins with it unless there is headroom. */
+function tightPacket(frame: Uint8Array, headroom: number): Packet {
+  const bytes = new Uint8Array(headroom + frame.length).fill(CANARY);
+  bytes.set(frame, headroom);
+  const packet = new Packet({ bytes, view: new DataView(bytes.buffer), address: 0 });
+  packet.start = headroom;
+  packet.end = bytes.length;
+  packet.tailLimit = bytes.length;
+  return packet;
+}
+
+Deno.test("extractKey and execute hold for any frame, offload state and program", () => {
+  const ports = [
+    new RecordingPort(1),
+    new RecordingPort(2, { partial: false, trains: false }),
+    new RecordingPort(3, { partial: true, trains: false }),
+    new RecordingPort(4),
+  ];
+  const test = new TestOutputs(ports, 6);
+  ports[3]!.answer = 5;
+  const keys = new Int32Array(KEY_WORDS);
+  const scenario = fc.record({
+    frame: anyFrame,
+    actions: fc.array(action, { maxLength: 8 }),
+    offload: anyOffload,
+    headroom: fc.constantFrom(0, 3, 64),
+  });
+  fc.assert(
+    fc.property(scenario, ({ frame, actions, offload, headroom }) => {
+      const packet = tightPacket(frame, headroom);
+      Object.assign(packet, offload, { inPort: 1 });
+      const fresh = new Int32Array(KEY_WORDS);
+      extractKey(packet, keys, 0);
+      extractKey(packet, fresh, 0);
+      assert.deepEqual(keys, fresh, "what was in the key before does not matter");
+      if (frame.length < 14) return;
+      test.accounts.received(1, packet.size);
+      execute(packet, program(...actions), 0, test.outputs, test.accounts);
+      for (const port of ports) {
+        port.assertIntact(test.host.round);
+        port.sent.length = 0;
+      }
+      test.assertBalanced();
+      test.host.flush();
+      assert.equal(test.host.pool.freeCount, test.host.slots);
+      const outside = packet.bytes.subarray(0, Math.min(packet.start, headroom));
+      const touched = outside.findIndex((byte) => byte !== CANARY);
+      assert(
+        touched < 0 || touched >= headroom - 4 * actions.length,
+        "wrote in front of the frame",
+      );
+    }),
+    { numRuns: RUNS },
+  );
+});
+
+/** One frame of every kind that extraction knows, with its L4 header's (or a tunnel's inner one's) place. */
+function specimens(): [Uint8Array, number][] {
+  const found: [Uint8Array, number][] = [];
+  const extensions = [
+    [0, [0, 1, 4, 0, 0, 0, 0]],
+    [43, [0, 0, 1, 0, 0, 0, 0]],
+    [51, [1, 0, 0, ...new Array(8).fill(9)]],
+    [44, [0, 0, 1, 0, 0, 0, 9]],
+    [60, [0, 1, 4, 0, 0, 0, 0]],
+  ] as const;
+  for (const protocol of ["tcp", "udp", "sctp", "icmp"] as const) {
+    for (const isIpv6 of [false, true]) {
+      for (const tags of [[], [0x81000005], [0x88a80001, 0x81000002, 0x81000003]]) {
+        const options = { protocol, isIpv6, tags, payloadSize: 30, tcpOptionsSize: 4 };
+        for (const extended of [{}, { ipOptionsSize: 8, extensions }]) {
+          const frame = makeFrame({ ...options, ...extended });
+          found.push([frame.bytes, frame.l4]);
+        }
+      }
+    }
+  }
+  const inner = makeFrame({ checksum: "partial", payloadSize: 30 });
+  for (const kind of ["vxlan", "geneve", "gre", "ipip"] as const) {
+    for (const hasChecksum of [false, true]) {
+      const { bytes } = makeTunnelFrame(inner.bytes, { kind, hasChecksum });
+      found.push([bytes, bytes.length - (inner.bytes.length - inner.l4)]);
+    }
+  }
+  const solicitation = makeFrame({
+    isIpv6: true,
+    protocol: "icmp",
+    payload: Uint8Array.from([
+      ...new Array(16).fill(7),
+      1,
+      1,
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+      2,
+      1,
+      1,
+      2,
+      3,
+      4,
+      5,
+      6,
+    ]),
+  });
+  solicitation.bytes[solicitation.l4] = 135;
+  found.push([solicitation.bytes, solicitation.l4]);
+  const arp = "ffffffffffff02000000000108060001080006040001" + "0102030405060a000001" +
+    "0000000000000a000002";
+  found.push([fromHex(arp), 20]);
+  found.push([fromHex("ffffffffffff0200000000010040aaaa030000000800" + "4500".repeat(20)), 40]);
+  return found;
+}
+
+const ALL = (from: number, length: number): [number, number[]] => [
+  from,
+  new Array(length).fill(0x5a),
+];
+
+const PROGRAMS = [
+  program(output(1), output(2), output(3)),
+  program(popVlan(), popVlan(), popVlan(), set(SET_IPV4, ALL(45, 11)), output(2)),
+  program(set(SET_IPV4, ALL(45, 11)), output(2)),
+  program(set(SET_IPV6, ALL(64, 36)), output(2)),
+  program(set(SET_TCP, ALL(56, 4)), pushVlan(0x81001001), output(2)),
+  program(set(SET_UDP, ALL(56, 4)), output(2)),
+  program(set(SET_SCTP, ALL(56, 4)), output(2)),
+];
+
+Deno.test("extractKey and execute hold for every header cut off at every byte", () => {
+  const ports = [
+    new RecordingPort(1),
+    new RecordingPort(2, { partial: false, trains: false }),
+    new RecordingPort(3, { partial: true, trains: false }),
+  ];
+  const test = new TestOutputs(ports, 6);
+  const keys = new Int32Array(KEY_WORDS);
+  const offloads = (l4: number): Partial<Packet>[] => [
+    {},
+    { needsCsum: true, csumStart: l4, csumOffset: 16 },
+    { needsCsum: true, csumStart: l4, csumOffset: 8 },
+    { needsCsum: true, csumStart: l4, csumOffset: 16, gsoType: 1, gsoSize: 8 },
+    { needsCsum: true, csumStart: l4, csumOffset: 16, gsoType: 4, gsoSize: 8 },
+    { needsCsum: true, csumStart: l4, csumOffset: 6, gsoType: 5, gsoSize: 8 },
+  ];
+  for (const [frame, l4] of specimens()) {
+    for (let size = 0; size <= frame.length; size++) {
+      for (const offload of offloads(l4)) {
+        for (const words of PROGRAMS) {
+          const packet = tightPacket(frame.subarray(0, size), 0);
+          Object.assign(packet, offload, { inPort: 1 });
+          extractKey(packet, keys, 0);
+          if (size < 14) continue;
+          test.accounts.received(1, size);
+          execute(packet, words, 0, test.outputs, test.accounts);
+          test.host.flush();
+          for (const port of ports) port.sent.length = 0;
+        }
+      }
+    }
+  }
+  test.assertBalanced();
+  assert.equal(test.host.pool.freeCount, test.host.slots);
+});
