@@ -1,11 +1,11 @@
 /**
  * What the packet socket costs without a switch: a minimal forwarder (ring → sender) between two
- * veths in network namespaces of its own, 64 B UDP one way, CPU nanoseconds of the forwarding thread
- * per packet (schedstat), and one TCP stream by iperf3 with all offloads on.
+ * veths in network namespaces of its own, 60 B UDP one way (64 with the checksum), CPU nanoseconds of
+ * the forwarding thread per packet (schedstat), beside the same forwarder in C, in turns; then one
+ * TCP stream by iperf3 with all offloads on.
  *
- * `deno run -A bench/packet_io.ts [seconds]`. Needs root, ip, gcc; iperf3 for the TCP row.
+ * `deno run -A bench/packet_io.ts [rounds]`. Needs root, ip, taskset, gcc; iperf3 for the TCP row.
  */
-import { say } from "../tests/output.ts";
 import { dropReason } from "../datapath/drop_reasons.ts";
 import { Packet } from "../datapath/packet.ts";
 import { allocateBuffer } from "../netdev/memory.ts";
@@ -14,6 +14,9 @@ import { PacketSender } from "../netdev/packet_sender.ts";
 import { PacketRing } from "../netdev/packet_socket.ts";
 import { Poller } from "../netdev/poller.ts";
 import { Rtnetlink } from "../netdev/rtnetlink.ts";
+import { say } from "../tests/output.ts";
+import { buildGenerator } from "./generator.ts";
+import { buildPeer } from "./packet_io_peer.ts";
 
 const SOURCE = "dnv-nd-src";
 const SWITCH = "dnv-nd-sw";
@@ -21,44 +24,7 @@ const SINK = "dnv-nd-dst";
 const SLOTS = 64;
 const SLOT_SIZE = 66 * 1024 + 64;
 const HEAD = 258;
-
-/** A generator: `sendmmsg` of 64 copies of one 64-byte UDP frame (without FCS) until killed. */
-const GENERATOR = String.raw`
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <stdlib.h>
-#include <time.h>
-int main(int n, char **a) {
-  int fd = socket(AF_PACKET, SOCK_RAW, 0);
-  struct sockaddr_ll l = {.sll_family = AF_PACKET, .sll_ifindex = if_nametoindex(a[1])};
-  unsigned char f[64][60];
-  struct mmsghdr m[64]; struct iovec v[64];
-  static const unsigned char h[42] = {2,0,0,0,0,9, 2,0,0,0,0,1, 8,0, 0x45,0,0,46,0,0,0,0,64,17,0x66,0xbb,
-    10,0,0,1, 10,0,0,2, 0x10,0,0x20,0, 0,26,0,0};
-  memset(f, 0, sizeof f); memset(m, 0, sizeof m);
-  for (int i = 0; i < 64; i++) {
-    memcpy(f[i], h, sizeof h);
-    v[i] = (struct iovec){f[i], 60};
-    m[i].msg_hdr = (struct msghdr){.msg_iov = &v[i], .msg_iovlen = 1, .msg_name = &l, .msg_namelen = sizeof l};
-  }
-  double rate = n > 2 ? atof(a[2]) : 0, sent = 0;
-  struct timespec t0, t;
-  clock_gettime(CLOCK_MONOTONIC, &t0);
-  for (;;) {
-    int r = sendmmsg(fd, m, rate ? 16 : 64, 0);
-    if (r > 0) sent += r;
-    if (rate) for (;;) {
-      clock_gettime(CLOCK_MONOTONIC, &t);
-      if (sent < rate * (t.tv_sec - t0.tv_sec + (t.tv_nsec - t0.tv_nsec) / 1e9)) break;
-    }
-  }
-}
-`;
+const BURST = 32;
 
 async function run(command: string, ...args: string[]): Promise<string> {
   const { success, stdout, stderr } = await new Deno.Command(command, { args }).output();
@@ -130,9 +96,7 @@ function cpuNs(): number {
 function forward(): void {
   using net = new Rtnetlink();
   const host = new Forwarder();
-  const frames = Number(Deno.env.get("FRAMES") ?? 4092);
-  const burst = Number(Deno.env.get("BURST") ?? 32);
-  const ring = PacketRing.open({ host, frames });
+  const ring = PacketRing.open({ host });
   for (const [portNo, name] of ["s0", "s1"].entries()) {
     const ifindex = net.linkByName(name)?.ifindex ?? 0;
     ring.addPort(ifindex, portNo, host);
@@ -141,31 +105,17 @@ function forward(): void {
   const poller = new Poller();
   poller.add(ring.fd, 1);
   const out = new TextEncoder();
-  let next = performance.now() + 500;
-  let rounds = 0;
-  let waits = 0;
-  for (;;) {
-    const count = ring.receive(burst);
+  let report = performance.now() + 500;
+  for (let rounds = 1;; rounds++) {
+    const count = ring.receive(BURST);
     host.flush();
     ring.release();
-    rounds++;
-    if (count === 0) {
-      poller.wait(500);
-      waits++;
-    }
-    if ((rounds & 255) !== 0 && count > 0) continue;
-    if (performance.now() < next) continue;
-    next += 500;
+    if (count === 0) poller.wait(500);
+    if (((rounds & 255) !== 0 && count > 0) || performance.now() < report) continue;
+    report += 500;
     const { packets, bytes, drops } = host;
-    const line = {
-      packets,
-      bytes,
-      drops,
-      lost: ring.statistics().drops,
-      cpuNs: cpuNs(),
-      rounds,
-      waits,
-    };
+    const lost = ring.statistics().drops;
+    const line: Sample = { packets, bytes, drops, lost, cpuNs: cpuNs(), rounds };
     Deno.stdout.writeSync(out.encode(JSON.stringify(line) + "\n"));
   }
 }
@@ -177,7 +127,6 @@ interface Sample {
   readonly lost: number;
   readonly cpuNs: number;
   readonly rounds: number;
-  readonly waits: number;
 }
 
 /** Reads the child's lines; `latest` is the newest. */
@@ -229,47 +178,55 @@ function inNamespace(name: string, cpu: number, ...command: string[]): Deno.Comm
   return new Deno.Command("ip", { args, stdout: "piped", stderr: "inherit" });
 }
 
-async function main(seconds: number): Promise<void> {
-  const folder = await Deno.makeTempDir();
-  const children: Deno.ChildProcess[] = [];
+/** Runs one forwarder under the test's traffic; the child is gone afterwards. */
+async function withForwarder(
+  command: readonly string[],
+  test: (samples: Samples) => Promise<void>,
+): Promise<void> {
+  const child = inNamespace(SWITCH, 1, ...command).spawn();
   try {
-    await Deno.writeTextFile(`${folder}/generator.c`, GENERATOR);
-    await run("gcc", "-O2", "-o", `${folder}/generator`, `${folder}/generator.c`);
-    await topology();
-    const self = new URL(import.meta.url).pathname;
-    const peer = Deno.env.get("FORWARDER");
-    const command = peer === undefined || peer === ""
-      ? [Deno.execPath(), "run", "-A", self, "forward"]
-      : [peer];
-    const forwarder = inNamespace(SWITCH, 1, ...command).spawn();
-    children.push(forwarder);
-    const samples = new Samples(forwarder.stdout);
-    while (samples.latest === undefined) await sleep(100);
-    const rate = Deno.env.get("RATE") ?? "0";
-    const generator = inNamespace(SOURCE, 0, `${folder}/generator`, "a0", rate).spawn();
-    children.push(generator);
-    await sleep(1500);
-    for (let round = 0; round < seconds; round++) {
-      const before = samples.latest;
-      const sunk = await received();
-      const start = performance.now();
-      await sleep(1000);
-      const after = samples.latest;
-      report(before, after, (await received() - sunk) / (performance.now() - start) * 1000);
-    }
-    generator.kill("SIGKILL");
-    await tcp(samples, seconds);
+    const samples = new Samples(child.stdout);
+    while (samples.latest === undefined) await sleep(50);
+    await test(samples);
   } finally {
-    for (const child of children) {
-      try {
-        child.kill("SIGKILL");
-      } catch { /* it has ended */ }
-      await child.status;
-      await child.stdout.cancel().catch(() => {});
+    child.kill("SIGKILL");
+    await child.status;
+  }
+}
+
+async function main(rounds: number): Promise<void> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const generator = await buildGenerator(folder);
+    const inC = [await buildPeer(folder)];
+    const ours = [Deno.execPath(), "run", "-A", new URL(import.meta.url).pathname, "forward"];
+    await topology();
+    for (let round = 0; round < rounds; round++) {
+      for (const [label, command] of [["C", inC], ["ours", ours]] as const) {
+        await withForwarder(command, (samples) => small(label, samples, generator));
+      }
     }
+    await withForwarder(ours, (samples) => tcp(samples));
+  } finally {
     await cleanUp();
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** 60-byte frames, 3.5 s, of which the last 2 count. */
+async function small(label: string, samples: Samples, generator: string): Promise<void> {
+  const sending = inNamespace(SOURCE, 0, generator, "a0", "02:00:00:00:00:09", "60", "3.5", "1");
+  const source = sending.spawn();
+  await sleep(1500);
+  const before = samples.latest;
+  const sunk = await received();
+  const start = performance.now();
+  await sleep(2000);
+  const after = samples.latest;
+  const rate = (await received() - sunk) / (performance.now() - start) * 1000;
+  await source.stdout.cancel();
+  await source.status;
+  if (before !== undefined && after !== undefined) report(label, before, after, rate);
 }
 
 async function received(): Promise<number> {
@@ -277,36 +234,32 @@ async function received(): Promise<number> {
   return Number(await run("ip", "netns", "exec", SINK, "cat", path));
 }
 
-function report(before: Sample, after: Sample, sinkRate: number): void {
+function report(label: string, before: Sample, after: Sample, sinkRate: number): void {
   const packets = after.packets - before.packets;
   const ns = (after.cpuNs - before.cpuNs) / packets;
   const burst = packets / (after.rounds - before.rounds);
   const size = (after.bytes - before.bytes) / packets;
   say(
-    `${ns.toFixed(0)} CPU ns/packet, ${(sinkRate / 1e6).toFixed(3)} Mpps at the sink, ` +
+    `${label}: ${ns.toFixed(0)} CPU ns/packet, ${(sinkRate / 1e6).toFixed(3)} Mpps at the sink, ` +
       `${burst.toFixed(1)} packets/round, ${size.toFixed(0)} B/packet, ` +
       `${after.lost - before.lost} lost in the ring, ${after.drops - before.drops} drops`,
   );
 }
 
-async function tcp(samples: Samples, seconds: number): Promise<void> {
+async function tcp(samples: Samples): Promise<void> {
   const server = inNamespace(SINK, 0, "iperf3", "-s", "-1").spawn();
   await sleep(600);
   const before = samples.latest;
-  const client = new Deno.Command("ip", {
-    args: `netns exec ${SOURCE} iperf3 -J -c 10.0.0.2 -t ${seconds}`.split(" "),
-  });
-  const { stdout } = await client.output();
+  const args = `netns exec ${SOURCE} iperf3 -J -c 10.0.0.2 -t 3`.split(" ");
+  const { stdout } = await new Deno.Command("ip", { args }).output();
   await sleep(600);
   const after = samples.latest;
-  server.stdout.cancel();
+  await server.stdout.cancel();
   await server.status;
-  const result = JSON.parse(new TextDecoder().decode(stdout));
-  const bits = result.end?.sum_received?.bits_per_second ?? 0;
-  say(
-    `TCP ${(bits / 1e9).toFixed(2)} Gbit/s, retransmits ${result.end?.sum_sent?.retransmits}`,
-  );
-  if (before !== undefined && after !== undefined) report(before, after, 0);
+  const bits = JSON.parse(new TextDecoder().decode(stdout)).end?.sum_received?.bits_per_second ?? 0;
+  if (before !== undefined && after !== undefined) {
+    report(`ours, TCP ${(bits / 1e9).toFixed(2)} Gbit/s`, before, after, 0);
+  }
 }
 
 if (import.meta.main) {

@@ -59,7 +59,10 @@ export async function getFlow(
   return { flow: describeFlow({ backend, datapath, table }, at, style) };
 }
 
-/** Goes through the table in slices; flows that come and go meanwhile may or may not be in it. */
+/**
+ * Goes through the table in slices, beside requests that change it: what they have staged is not in
+ * it, what comes and goes meanwhile may be.
+ */
 export async function dumpFlows(
   backend: Backend,
   model: Model,
@@ -70,9 +73,8 @@ export async function dumpFlows(
   const table = await datapath.backend.table();
   const source = { backend, datapath, table };
   const flows: FlowInfo[] = [];
-  for (const at of [...table.indexes()]) {
-    // What was removed since the list was made is no longer found under its identifier.
-    if (table.find(table.ufid(at)) === at && (filter === undefined || meets(table, at, filter))) {
+  for (const at of table.publishedIndexes()) {
+    if (filter === undefined || meets(table, at, filter)) {
       flows.push(describeFlow(source, at, { names, verbose }));
     }
     await backend.rest();
@@ -120,7 +122,7 @@ function describeFlow(
   const info: FlowInfo = {
     ufid: formatUfid(table.ufid(at)),
     flow: formatFlow(key, mask, options),
-    actions: formatActions(decodeActions(table.actions(at)), options),
+    actions: formatActions(decodeActions(table.publishedActions(at)), options),
     ...statsOf(table, at, backend.nowMs()),
   };
   if (!style.verbose) return info;

@@ -6,7 +6,7 @@
  * A second file is the gate: everybody takes it before trying the lock, and gives it back at once;
  * a daemon that waits keeps it. So clients that come and go cannot keep a daemon out.
  */
-import { directoryOf } from "./paths.ts";
+import { directoryOf, lockPath } from "./paths.ts";
 
 /** `daemon`: held for life. `client`: held for one transaction. */
 export type LockRole = "daemon" | "client";
@@ -96,6 +96,17 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
     gate.close();
   }
   return new Lock(file);
+}
+
+/** Takes the lock of a state file, whatever name it is called by. */
+export function takeStateLock(state: string, options: LockOptions): Promise<Lock> {
+  let path = state;
+  try {
+    path = Deno.realPathSync(state);
+  } catch {
+    // Not made yet.
+  }
+  return takeLock(lockPath(path), options);
 }
 
 function openLockFile(path: string): Deno.FsFile {

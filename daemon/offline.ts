@@ -5,10 +5,9 @@
 import { CommandError, type MethodName, type Methods } from "./api.ts";
 import type { OpenExecutor } from "./client.ts";
 import { Configuration } from "./configuration.ts";
-import { type Lock, LockedError, takeLock } from "./lock.ts";
+import { type Lock, LockedError, takeStateLock } from "./lock.ts";
 import { Datapath, fromSavedDatapath, type Model } from "./model.ts";
 import { OfflineBackend, OfflineDatapath } from "./offline_backend.ts";
-import { lockPath } from "./paths.ts";
 import { Store } from "./store.ts";
 import { BUILTIN_TYPES } from "../vports/builtin.ts";
 import { checkPluginFile, loadPlugin } from "../vports/loader.ts";
@@ -78,7 +77,7 @@ class OfflineEditor implements OpenExecutor {
 
 async function lockState(state: string, waitMs: number): Promise<Lock> {
   try {
-    return await takeLock(lockPath(state), { role: "client", waitMs });
+    return await takeStateLock(state, { role: "client", waitMs });
   } catch (error) {
     if (error instanceof LockedError) {
       const { holder } = error;

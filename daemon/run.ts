@@ -10,9 +10,9 @@ import { ControlSocket } from "./control_socket.ts";
 import { isDetachedChild, reportReady, startDetached } from "./detach.ts";
 import { LinkWatch } from "./link_watch.ts";
 import { LiveBackend } from "./live_backend.ts";
-import { type Lock, LockedError, makeDirectory, takeLock } from "./lock.ts";
+import { type Lock, LockedError, makeDirectory, takeStateLock } from "./lock.ts";
 import { Log, type Logger } from "./log.ts";
-import { directoryOf, lockPath } from "./paths.ts";
+import { directoryOf } from "./paths.ts";
 import { PortKeeper } from "./port_keeper.ts";
 import { detachStandardStreams, notifySupervisor, peerUid } from "./process.ts";
 import { restore } from "./restore.ts";
@@ -255,9 +255,8 @@ function openLog({ detach, logFile, verbose }: RunOptions): Log {
 }
 
 async function lockState(state: string): Promise<Lock> {
-  const path = lockPath(state);
   try {
-    return await takeLock(path, { role: "daemon", waitMs: LOCK_WAIT_MS });
+    return await takeStateLock(state, { role: "daemon", waitMs: LOCK_WAIT_MS });
   } catch (error) {
     if (!(error instanceof LockedError)) {
       throw toCommandError(error, { doing: `cannot use the state ${state}` });

@@ -88,10 +88,11 @@ Deno.test("kill -9 in the middle of a stream of commands loses none that was ack
         await client.execute("flow-add", { flow: flow(n), actions: "7" });
         acknowledged++;
       }
-    })().catch((error) => assert.equal(error.code, "ECONNRESET"));
+    })().catch((error) => error.code);
     await new Promise((done) => setTimeout(done, 150));
     await daemon.end("SIGKILL");
-    await stream;
+    // Whether the daemon had begun the last one decides.
+    assert.ok(["ECONNRESET", "ESHUTDOWN"].includes(await stream));
     client.close();
     assert.ok(acknowledged > 0);
     const offline = await openOffline(daemon.state);

@@ -72,6 +72,7 @@ export const SOL_SOCKET = 1;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_ATTACH_FILTER = 26;
+export const SO_ATTACH_BPF = 50;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const MSG_DONTWAIT = 0x40;
@@ -89,10 +90,15 @@ export const msghdr = {
 export const mmsghdr = { size: 64, msg_hdr: 0, msg_len: 56 } as const;
 export const iovec = { size: 16, iov_base: 0, iov_len: 8 } as const;
 
+export const cmsghdr = { size: 16, cmsg_len: 0, cmsg_level: 8, cmsg_type: 12 } as const;
+
 // linux/filter.h, linux/bpf_common.h
 export const BPF_LD = 0x00;
 export const BPF_RET = 0x06;
 export const BPF_JMP = 0x05;
+export const BPF_LDX = 0x01;
+export const BPF_X = 0x08;
+export const BPF_H = 0x08;
 export const BPF_JEQ = 0x10;
 export const BPF_JGE = 0x30;
 export const BPF_JA = 0x00;
@@ -115,6 +121,7 @@ export const PACKET_DROP_MEMBERSHIP = 2;
 export const PACKET_RX_RING = 5;
 export const PACKET_STATISTICS = 6;
 export const PACKET_COPY_THRESH = 7;
+export const PACKET_AUXDATA = 8;
 export const PACKET_VERSION = 10;
 export const PACKET_RESERVE = 12;
 export const PACKET_VNET_HDR = 15;
@@ -162,6 +169,13 @@ export const sockaddr_ll = {
   sll_pkttype: 10,
   sll_halen: 11,
   sll_addr: 12,
+} as const;
+export const tpacket_auxdata = {
+  size: 20,
+  tp_status: 0,
+  tp_len: 4,
+  tp_vlan_tci: 16,
+  tp_vlan_tpid: 18,
 } as const;
 export const packet_mreq = {
   size: 16,
@@ -304,15 +318,19 @@ export const TCA_BPF_FLAG_ACT_DIRECT = 1;
 // linux/bpf.h
 export const BPF_PROG_LOAD = 5;
 export const BPF_LINK_CREATE = 28;
+export const BPF_PROG_TYPE_SOCKET_FILTER = 1;
 export const BPF_PROG_TYPE_SCHED_CLS = 3;
 export const BPF_ALU64 = 0x07;
 export const BPF_MOV = 0xb0;
+export const BPF_MEM = 0x60;
+export const BPF_JNE = 0x50;
 export const BPF_EXIT = 0x90;
 /** Linux 6.6. */
 export const BPF_F_BEFORE = 8;
 export const BPF_TCX_INGRESS = 46;
 /** Linux 6.6: the verdict's name in TCX; the same number as TC_ACT_SHOT. */
 export const TCX_DROP = 2;
+export const __sk_buff = { pkt_type: 4, ifindex: 40, gso_segs: 164, gso_size: 176 } as const;
 export const bpf_insn = { size: 8, code: 0, off: 2, imm: 4 } as const;
 /** union bpf_attr, the members used. `target_ifindex` of link_create stands where `target_fd` does. */
 export const bpf_attr = {

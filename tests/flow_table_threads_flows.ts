@@ -21,7 +21,7 @@ export function writeKey(keys: Int32Array, at: number, n: number, noise: number)
 /** Mask of flow `n`. */
 export function makeMask(n: number): Int32Array {
   const mask = new Int32Array(KEY_WORDS);
-  const which = n < STABLE_COUNT ? n % 6 : n % RARE === 0 ? 12 + (n / RARE) % 10 : 6 + n % 6;
+  const which = n < STABLE_COUNT ? n % 3 : n % RARE === 0 ? 6 + (n / RARE) % 6 : 3 + n % 3;
   mask[4] = which + 1;
   mask[10] = which & 1 ? 0xffff : 0;
   mask[13] = -1;

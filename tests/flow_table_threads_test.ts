@@ -20,7 +20,7 @@ import type { WorkerReport, WorkerStart } from "./flow_table_threads_worker.ts";
 const THREADS = 2;
 const DURATION_MS = 3000;
 /** The control isolate answers messages in between. */
-const SLICE_MS = 20;
+const SLICE_MS = 50;
 
 type Result = NonNullable<WorkerReport["result"]>;
 

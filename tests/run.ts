@@ -113,6 +113,7 @@ const KINDS: readonly Kind[] = [
 ];
 
 interface Failure {
+  readonly file: string;
   readonly title: string;
   readonly message: string;
   readonly repeat: string;
@@ -162,6 +163,7 @@ function record(tally: Tally, kind: Kind, result: TestResult): void {
     tally.failed++;
     say(`FAILED  ${title}${time}`);
     tally.failures.push({
+      file: result.file,
       title: `${kind.name}: ${title}`,
       message: result.message,
       repeat: repeatCommand(kind, result.file, result.name),
@@ -208,6 +210,7 @@ async function runTests(kind: Kind, tally: Tally): Promise<void> {
   const failedBefore = tally.failed;
   const { ok, seen, message } = await runFiles(kind, paths, tally);
   if (ok) return;
+  await explain(kind, tally);
   // A file that fails outside its tests leaves no trace in TAP, and may keep others from running:
   // files that were not seen run alone.
   for (const file of paths.flatMap(testFiles).filter((file) => !seen.has(file))) {
@@ -224,6 +227,20 @@ async function runTests(kind: Kind, tally: Tally): Promise<void> {
   }
   if (tally.failed > failedBefore) return;
   record(tally, kind, { file: "", name: "", status: "failed", message, durationMs: 0 });
+}
+
+/**
+ * An error outside any test ends the rest of its file, without a word in TAP: the file runs once
+ * more with a reporter that shows it.
+ */
+async function explain(kind: Kind, tally: Tally): Promise<void> {
+  const at = tally.failures.findIndex(({ message }) => message === "");
+  const failure = tally.failures[at];
+  const file = failure?.file;
+  if (!failure || !file) return;
+  const { code, text } = await finish(start(kind, [...denoTest(kind), file]));
+  const again = code === 0 ? "An error outside the test; run alone, the file passes." : text;
+  tally.failures[at] = { ...failure, message: lastLines(again) };
 }
 
 function denoTest(kind: Kind): string[] {

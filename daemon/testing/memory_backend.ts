@@ -39,7 +39,11 @@ export class MemoryBackend implements Backend {
   readonly saved: StoreChange[] = [];
   /** Devices that can't be attached. */
   readonly missing: Set<string> = new Set();
+  /** Why ports, `DATAPATH:NUMBER`, have become unusable. */
+  readonly broken: Map<string, string> = new Map();
   saveFails = false;
+  /** Holds up what is saved. */
+  onSave: () => Promise<void> = () => Promise.resolve();
 
   constructor() {
     for (const type of ["netdev", "internal", "dummy"]) {
@@ -56,10 +60,10 @@ export class MemoryBackend implements Backend {
     return Promise.resolve(new MemoryDatapath(record, this));
   }
 
-  save(changes: readonly StoreChange[]): Promise<void> {
-    if (this.saveFails) return Promise.reject(new Error("the disk is full"));
+  async save(changes: readonly StoreChange[]): Promise<void> {
+    await this.onSave();
+    if (this.saveFails) throw new Error("the disk is full");
     this.saved.push(...structuredClone(changes));
-    return Promise.resolve();
   }
 
   removeLoose({ name }: LooseDevice): Promise<boolean> {
@@ -115,8 +119,8 @@ class MemoryDatapath implements DatapathBackend {
     return Promise.resolve();
   }
 
-  checkPort(): undefined {
-    return undefined;
+  checkPort(portNo: number): string | undefined {
+    return this.#owner.broken.get(`${this.#record.name}:${portNo}`);
   }
 
   counters(): DatapathCounters {

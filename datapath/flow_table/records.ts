@@ -60,6 +60,11 @@ export class Records {
     Atomics.store(this.#hot, at, this.#hot[at]! & ~1);
   }
 
+  /** Where the actions begin that readers of a live record see. */
+  actionsAt(index: number): number {
+    return this.#hot[(index << HOT_SHIFT) + ACTIONS]!;
+  }
+
   mask(index: number): number {
     return this.#hot[(index << HOT_SHIFT) + MASK]!;
   }

@@ -275,19 +275,19 @@ export class FlowTableWriter {
 
   /** The UFID, 32 hex digits. */
   ufid(index: number): string {
-    this.#check(index);
+    this.#checkReadable(index);
     return this.#ufids.text(index);
   }
 
   /** Copy of the masked key. */
   key(index: number): Int32Array {
-    this.#check(index);
+    this.#checkReadable(index);
     return this.#records.key(index);
   }
 
   /** Copy of the mask. */
   mask(index: number): Int32Array {
-    this.#check(index);
+    this.#checkReadable(index);
     return this.#masks.words(this.#records.mask(index));
   }
 
@@ -295,6 +295,13 @@ export class FlowTableWriter {
   actions(index: number): Int32Array {
     this.#check(index);
     return this.#arena.read(this.#actionsAt[index]!);
+  }
+
+  /** Copy of the actions that packet threads see, or will see of a flow that is staged. */
+  publishedActions(index: number): Int32Array {
+    if (this.#status[index] === STAGED) return this.actions(index);
+    this.#checkReadable(index);
+    return this.#arena.read(this.#records.actionsAt(index));
   }
 
   /** A number that differs between all flows that had this index: tells whether it is still the same. */
@@ -317,9 +324,22 @@ export class FlowTableWriter {
     }
   }
 
+  /** The same flows as packet threads see them, without what is staged. */
+  *publishedIndexes(): IterableIterator<number> {
+    const cursor = this.#order.open();
+    try {
+      for (let index = cursor.next(); index >= 0; index = cursor.next()) {
+        const status = this.#status[index];
+        if (status === LIVE || status === GOING) yield index;
+      }
+    } finally {
+      cursor.close();
+    }
+  }
+
   /** Statistics of a flow, summed over the packet threads. */
   stats(index: number): FlowStatistics {
-    this.#check(index);
+    this.#checkReadable(index);
     return this.#stats.flow(index, this.#records.tag(index));
   }
 
@@ -350,6 +370,11 @@ export class FlowTableWriter {
 
   #check(index: number): void {
     if (this.#visible[index] !== 1) throw new RangeError(`bug: there is no flow ${index}`);
+  }
+
+  /** A flow staged for removal can still be read. */
+  #checkReadable(index: number): void {
+    if (this.#status[index] !== GOING) this.#check(index);
   }
 
   #takeRecord(): number {
