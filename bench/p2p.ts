@@ -34,9 +34,6 @@ async function measure(subject: BenchSwitch, generator: string, seconds: number)
   const size = argument("size", "60"); // 64 with the frame check sequence
   const total = String(seconds + WARM_UP_MS / 1000 + 0.3);
   const sender = subject.source.start([
-    "nice",
-    "-n",
-    "-15",
     "taskset",
     "-c",
     "0",

@@ -48,7 +48,8 @@ const REBALANCE_MS = 4000;
 const LOG_MODULES = ["daemon", "configuration", "control", "ports", "switch"];
 
 /**
- * Runs the daemon until `stop`, SIGTERM or SIGINT ends it. Returns the exit status.
+ * Runs the daemon until `stop`, SIGTERM or SIGINT ends it. Returns the exit status: 0, or 1
+ * when a packet thread died.
  * @throws CommandError when it can't start; then nothing is left behind.
  */
 export async function runDaemon(options: RunOptions): Promise<number> {
@@ -64,7 +65,7 @@ export async function runDaemon(options: RunOptions): Promise<number> {
     }
     notifySupervisor("READY=1");
     await daemon.ended;
-    return 0;
+    return daemon.failure === undefined ? 0 : 1;
   } catch (error) {
     throw toCommandError(error, { doing: "cannot run the switch" });
   } finally {
@@ -83,6 +84,8 @@ export function defaultThreads(cores: number = navigator.hardwareConcurrency): n
 class Daemon {
   /** Resolves when the daemon has been told to end. */
   readonly ended: Promise<void>;
+  /** Why it ended by itself: a fault. Undefined: it was asked to. */
+  failure: string | undefined;
   readonly #options: RunOptions & { readonly mainUrl: string };
   readonly #log: Log;
   readonly #logger: Logger;
@@ -122,6 +125,11 @@ class Daemon {
       clock,
       onPortFailed: (datapath, portNo, reason) =>
         this.#keeper?.portFailed(datapath, portNo, reason),
+      onThreadDied: (thread, reason) => {
+        this.failure = `packet thread ${thread} died: ${reason}`;
+        this.#logger.error(`${this.failure}; ending`);
+        this.#end();
+      },
     });
     this.#undo.push(async () => {
       if (!await live.stop()) this.#logger.error("a packet thread does not end");

@@ -18,3 +18,15 @@ export interface PacketHost {
   /** Counts a packet that was accepted for sending and then refused. `size` in bytes. */
   countTxDrop(portNo: number, reason: DropReason, size: number): void;
 }
+
+/** Fills in what a receiver owes to every packet and hands it over. */
+export function hand(packet: Packet, portNo: number, host: PacketHost): void {
+  packet.inPort = portNo;
+  packet.priority = 0;
+  packet.mark = 0;
+  packet.recircId = 0;
+  packet.l3At = 0;
+  packet.l4At = 0;
+  packet.lentInRound = -1;
+  host.receive(portNo, packet);
+}

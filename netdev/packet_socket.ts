@@ -12,16 +12,13 @@
  * ring is the k-th of the queue, so order is kept.
  *
  * The kernel has taken an outer VLAN tag out of the frame; here it is put back in line.
+ *
+ * Some trains must not come near a ring: they go through a queue beside it (gso_filter.ts).
  */
 import { dropReason } from "../datapath/drop_reasons.ts";
 import { PORT_NONE } from "../datapath/key.ts";
 import { Packet } from "../datapath/packet.ts";
 import {
-  ETH_P_8021Q,
-  iovec,
-  MSG_DONTWAIT,
-  MSG_TRUNC,
-  msghdr,
   PACKET_ADD_MEMBERSHIP,
   PACKET_DROP_MEMBERSHIP,
   PACKET_MR_PROMISC,
@@ -32,17 +29,17 @@ import {
   TP_STATUS_COPY,
   TP_STATUS_KERNEL,
   TP_STATUS_USER,
-  TP_STATUS_VLAN_TPID_VALID,
-  TP_STATUS_VLAN_VALID,
   tpacket2_hdr,
   tpacket_stats,
   virtio_net_hdr,
 } from "./abi.ts";
-import { IfindexMap } from "./ifindex_map.ts";
+import { FETCH_SIZE, FrameFetch, restoreTag, tagOf } from "./frame_fetch.ts";
 import { type Libc, libc } from "./libc.ts";
-import { allocateBuffer, type MappedBuffer, pointerTo, recycleBuffer } from "./memory.ts";
-import type { PacketHost } from "./packet_host.ts";
+import { allocateBuffer, type MappedBuffer, recycleBuffer } from "./memory.ts";
+import { hand, type PacketHost } from "./packet_host.ts";
+import { PacketQueue } from "./packet_queue.ts";
 import {
+  attachClassicFilter,
   attachFilter,
   BLOCK_END,
   BLOCK_SIZE,
@@ -53,7 +50,8 @@ import {
   openRingSocket,
   type RingSocket,
   unmapQuietly,
-} from "./packet_ring_setup.ts";
+} from "./packet_setup.ts";
+import { PortTable } from "./port_table.ts";
 import { setOption } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
 import { readVnetHeader } from "./vnet_header.ts";
@@ -64,13 +62,6 @@ const FRAMES = 4092;
 const LENT_MAX = 256;
 /** `struct sockaddr_ll` of a ring frame stands behind the aligned `tpacket2_hdr`. */
 const IFINDEX_AT = tpacket2_hdr.size + sockaddr_ll.sll_ifindex;
-const VLAN_TAG_SIZE = 4;
-
-/** Layout of the scratch memory: the filter program, then the message header for large frames. */
-const MESSAGE_AT = 32768;
-const IOVEC_AT: number = MESSAGE_AT + 64;
-const VNET_AT: number = IOVEC_AT + 2 * iovec.size;
-const SCRATCH_SIZE: number = VNET_AT + 64;
 
 const RX_TRUNCATED = dropReason("rx-truncated");
 const RX_NOT_A_PORT = dropReason("rx-not-a-port");
@@ -88,26 +79,32 @@ export interface PacketRingOptions {
   readonly promiscuous?: boolean | undefined;
 }
 
+/** What a ring is made of. */
+interface RingParts {
+  readonly calls: Libc;
+  readonly socket: RingSocket;
+  readonly memory: MappedBuffer;
+  readonly ports: PortTable;
+  readonly queue: PacketQueue | undefined;
+}
+
 /** The receiver of all packet-socket ports of a thread; has the shape of vports' `Receiver`. */
 export class PacketRing {
   /** Readable when frames wait. */
   readonly fd: number;
+  /** A second receiver, for the trains that must not come near the ring (gso_filter.ts); undefined where bpf(2) is not allowed. Closed with the ring. */
+  readonly queue: PacketQueue | undefined;
   readonly #libc: Libc;
-  readonly #recvmsg: Libc["socket"]["recvmsg"];
   readonly #host: PacketHost;
   readonly #promiscuous: boolean;
+  readonly #ports: PortTable;
   readonly #area: MappedBuffer;
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
-  readonly #scratch: MappedBuffer;
-  readonly #message: Deno.PointerObject;
+  readonly #memory: MappedBuffer;
+  readonly #fetch: FrameFetch;
   readonly #packets: Packet[] = [];
   readonly #fence: Int32Array<ArrayBuffer> = new Int32Array(1);
-  /** Port of an ifindex: an index into the two arrays below. */
-  readonly #slots: IfindexMap = new IfindexMap();
-  readonly #portNos: number[] = [];
-  readonly #hosts: PacketHost[] = [];
-  readonly #freeSlots: number[] = [];
   /** Byte offset of the next frame to read, and of the first that is lent. */
   #head = 0;
   #tail = 0;
@@ -119,29 +116,33 @@ export class PacketRing {
   /** Opens a ring that receives nothing until {@link addPort}. Throws SystemError and leaves nothing behind. */
   static open(options: PacketRingOptions): PacketRing {
     const calls = libc();
-    const scratch = allocateBuffer(SCRATCH_SIZE);
+    const { host, fanout } = options;
+    const blocks = Math.max(8, Math.ceil((options.frames ?? FRAMES) / FRAMES_PER_BLOCK));
+    const socket = openRingSocket(calls, { blocks, fanout });
+    let memory: MappedBuffer | undefined;
     try {
-      const blocks = Math.max(8, Math.ceil((options.frames ?? FRAMES) / FRAMES_PER_BLOCK));
-      const { fanout } = options;
-      const socket = openRingSocket(calls, scratch.buffer, { blocks, fanout });
-      return new PacketRing(options, { calls, scratch, socket });
+      memory = allocateBuffer(FETCH_SIZE);
+      const ports = new PortTable(host);
+      const queue = socket.filter === "bpf"
+        ? PacketQueue.open(calls, { host, ports, fanout })
+        : undefined;
+      return new PacketRing(options, { calls, socket, memory, ports, queue });
     } catch (error) {
-      recycleBuffer(scratch);
+      unmapQuietly(socket.area);
+      calls.file.close(socket.fd);
+      if (memory !== undefined) recycleBuffer(memory);
       throw error;
     }
   }
 
-  private constructor(
-    options: PacketRingOptions,
-    parts: { calls: Libc; scratch: MappedBuffer; socket: RingSocket },
-  ) {
+  private constructor(options: PacketRingOptions, parts: RingParts) {
     this.#host = options.host;
     this.#promiscuous = options.promiscuous ?? true;
     this.#libc = parts.calls;
-    this.#recvmsg = parts.calls.socket.recvmsg;
-    this.#scratch = parts.scratch;
-    this.#message = pointerTo(parts.scratch.buffer, MESSAGE_AT);
-    this.#prepareMessage();
+    this.#ports = parts.ports;
+    this.#memory = parts.memory;
+    this.#fetch = new FrameFetch(parts.calls, parts.memory);
+    this.queue = parts.queue;
     const { fd, area } = parts.socket;
     this.fd = fd;
     this.#area = area;
@@ -155,15 +156,12 @@ export class PacketRing {
    * is a port already gets the new number and host. Throws SystemError and leaves nothing behind.
    */
   addPort(ifindex: number, portNo: number, host: PacketHost): void {
-    const known = this.#slots.get(ifindex);
-    const slot = known >= 0 ? known : this.#freeSlots.pop() ?? this.#portNos.length;
-    this.#portNos[slot] = portNo;
-    this.#hosts[slot] = host;
-    if (known >= 0) return;
-    this.#slots.set(ifindex, slot);
+    const known = this.#ports.find(ifindex) >= 0;
+    this.#ports.set(ifindex, portNo, host);
+    if (known) return;
     try {
       this.#setMembership(ifindex, PACKET_ADD_MEMBERSHIP);
-      this.#updateFilter();
+      this.#updateFilters();
     } catch (error) {
       this.removePort(ifindex);
       throw error;
@@ -172,14 +170,15 @@ export class PacketRing {
 
   /** No longer receives from a device, which may be gone; frames of it already in the ring are dropped as no port's. Never throws. */
   removePort(ifindex: number): void {
-    const slot = this.#slots.get(ifindex);
-    if (slot < 0) return;
-    this.#slots.delete(ifindex);
-    this.#hosts[slot] = this.#host;
-    this.#freeSlots.push(slot);
+    if (this.#ports.find(ifindex) < 0) return;
+    this.#ports.delete(ifindex);
     try {
-      this.#updateFilter();
       this.#setMembership(ifindex, PACKET_DROP_MEMBERSHIP);
+    } catch (error) {
+      if (!(error instanceof SystemError)) throw error;
+    }
+    try {
+      this.#updateFilters();
     } catch (error) {
       if (!(error instanceof SystemError)) throw error;
     }
@@ -230,10 +229,11 @@ export class PacketRing {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const ifindex of [...this.#slots.keys()]) this.removePort(ifindex);
+    for (const ifindex of [...this.#ports.ifindexes()]) this.removePort(ifindex);
+    this.queue?.close();
     unmapQuietly(this.#area);
     this.#libc.file.close(this.fd);
-    recycleBuffer(this.#scratch);
+    recycleBuffer(this.#memory);
   }
 
   [Symbol.dispose](): void {
@@ -273,18 +273,18 @@ export class PacketRing {
   #take(at: number, packet: Packet): void {
     const view = this.#view;
     const status = view.getUint32(at + tpacket2_hdr.tp_status, true);
-    const slot = this.#slots.get(view.getInt32(at + IFINDEX_AT, true));
-    const size = view.getUint32(at + tpacket2_hdr.tp_len, true);
+    const slot = this.#ports.find(view.getInt32(at + IFINDEX_AT, true));
     if ((status & TP_STATUS_COPY) !== 0) {
-      this.#takeLarge(at, status, slot);
+      this.#takeLarge(at, slot);
       return;
     }
     if (slot < 0) {
       this.#host.countRxDrop(PORT_NONE, RX_NOT_A_PORT);
       return;
     }
-    const host = this.#hosts[slot] ?? this.#host;
-    const portNo = this.#portNos[slot] ?? PORT_NONE;
+    const host = this.#ports.host(slot);
+    const portNo = this.#ports.portNo(slot);
+    const size = view.getUint32(at + tpacket2_hdr.tp_len, true);
     if (view.getUint32(at + tpacket2_hdr.tp_snaplen, true) !== size) {
       host.countRxDrop(portNo, RX_TRUNCATED);
       return;
@@ -295,7 +295,8 @@ export class PacketRing {
     packet.headLimit = at + HEADERS_END;
     packet.tailLimit = at + FRAME_SIZE;
     readVnetHeader(view, start - virtio_net_hdr.size, packet);
-    if ((status & TP_STATUS_VLAN_VALID) !== 0 && !this.#restoreTag(at, status, packet)) {
+    const tag = this.#tag(at, status);
+    if (tag >= 0 && !restoreTag(packet, tag)) {
       host.countRxDrop(portNo, NO_HEADROOM);
       return;
     }
@@ -303,67 +304,43 @@ export class PacketRing {
   }
 
   /** Fetches the frame whose beginning is in the ring at `at` from the socket's queue. */
-  #takeLarge(at: number, status: number, slot: number): void {
-    const host = slot < 0 ? this.#host : this.#hosts[slot] ?? this.#host;
-    const portNo = slot < 0 ? PORT_NONE : this.#portNos[slot] ?? PORT_NONE;
+  #takeLarge(at: number, slot: number): void {
+    const host = slot < 0 ? this.#host : this.#ports.host(slot);
+    const portNo = slot < 0 ? PORT_NONE : this.#ports.portNo(slot);
     const packet = slot < 0 ? undefined : host.allocate();
-    const { view } = this.#scratch.buffer;
-    const room = packet === undefined ? 0 : packet.tailLimit - packet.start;
-    const base = packet === undefined ? 0 : packet.buffer.address + packet.start;
-    view.setUint32(IOVEC_AT + iovec.size + iovec.iov_base, base >>> 0, true);
-    view.setUint32(IOVEC_AT + iovec.size + iovec.iov_base + 4, (base / 0x1_0000_0000) >>> 0, true);
-    view.setUint32(IOVEC_AT + iovec.size + iovec.iov_len, room, true);
-    const got = this.#recvmsg(this.fd, this.#message, MSG_DONTWAIT | MSG_TRUNC);
+    const size = this.#fetch.fetch(this.fd, packet);
     if (packet === undefined) {
       host.countRxDrop(portNo, slot < 0 ? RX_NOT_A_PORT : POOL_EXHAUSTED);
       return;
     }
-    const size = got - virtio_net_hdr.size;
-    if (size !== this.#view.getUint32(at + tpacket2_hdr.tp_len, true) || size > room) {
-      host.recycle(packet);
-      host.countRxDrop(portNo, RX_TRUNCATED);
+    const view = this.#view;
+    const tag = this.#tag(at, view.getUint32(at + tpacket2_hdr.tp_status, true));
+    const whole = size >= 0 && packet.end - packet.start === size &&
+      size === view.getUint32(at + tpacket2_hdr.tp_len, true);
+    if (whole && (tag < 0 || restoreTag(packet, tag))) {
+      hand(packet, portNo, host);
       return;
     }
-    packet.end = packet.start + size;
-    readVnetHeader(view, VNET_AT, packet);
-    if ((status & TP_STATUS_VLAN_VALID) !== 0 && !this.#restoreTag(at, status, packet)) {
-      host.recycle(packet);
-      host.countRxDrop(portNo, NO_HEADROOM);
+    host.recycle(packet);
+    host.countRxDrop(portNo, whole ? NO_HEADROOM : RX_TRUNCATED);
+  }
+
+  #tag(at: number, status: number): number {
+    return tagOf(
+      status,
+      this.#view.getUint16(at + tpacket2_hdr.tp_vlan_tci, true),
+      this.#view.getUint16(at + tpacket2_hdr.tp_vlan_tpid, true),
+    );
+  }
+
+  #updateFilters(): void {
+    const ifindexes = this.#ports.ifindexes();
+    if (this.queue === undefined) {
+      attachClassicFilter(this.#libc, this.fd, ifindexes);
       return;
     }
-    hand(packet, portNo, host);
-  }
-
-  /** Puts the tag that the kernel took out back behind the MAC addresses. False: no headroom. */
-  #restoreTag(at: number, status: number, packet: Packet): boolean {
-    const start = packet.start - VLAN_TAG_SIZE;
-    if (start < packet.headLimit) return false;
-    const ring = this.#view;
-    const tci = ring.getUint16(at + tpacket2_hdr.tp_vlan_tci, true);
-    const tpid = (status & TP_STATUS_VLAN_TPID_VALID) !== 0
-      ? ring.getUint16(at + tpacket2_hdr.tp_vlan_tpid, true)
-      : ETH_P_8021Q;
-    const { view } = packet;
-    for (let from = 0; from < 12; from += 4) {
-      view.setUint32(start + from, view.getUint32(start + from + VLAN_TAG_SIZE));
-    }
-    view.setUint16(start + 12, tpid);
-    view.setUint16(start + 14, tci);
-    packet.start = start;
-    packet.csumStart += VLAN_TAG_SIZE;
-    return true;
-  }
-
-  #prepareMessage(): void {
-    const { view, address } = this.#scratch.buffer;
-    view.setBigUint64(MESSAGE_AT + msghdr.msg_iov, BigInt(address + IOVEC_AT), true);
-    view.setUint32(MESSAGE_AT + msghdr.msg_iovlen, 2, true);
-    view.setBigUint64(IOVEC_AT + iovec.iov_base, BigInt(address + VNET_AT), true);
-    view.setUint32(IOVEC_AT + iovec.iov_len, virtio_net_hdr.size, true);
-  }
-
-  #updateFilter(): void {
-    attachFilter(this.#libc, this.fd, this.#scratch.buffer, this.#slots.keys());
+    attachFilter(this.#libc, this.fd, { place: "ring", ifindexes });
+    this.queue.updateFilter();
   }
 
   #setMembership(ifindex: number, name: number): void {
@@ -378,16 +355,4 @@ export class PacketRing {
     const option = { level: SOL_PACKET, name, label, doing };
     setOption(this.#libc, this.fd, option, new Uint8Array(request.buffer));
   }
-}
-
-/** Fills in what a receiver owes to every packet and hands it over. */
-function hand(packet: Packet, portNo: number, host: PacketHost): void {
-  packet.inPort = portNo;
-  packet.priority = 0;
-  packet.mark = 0;
-  packet.recircId = 0;
-  packet.l3At = 0;
-  packet.l4At = 0;
-  packet.lentInRound = -1;
-  host.receive(portNo, packet);
 }

@@ -98,6 +98,7 @@ rootTest(
     assert.equal(tap.send(packet), 0);
     await until(() => {
       ring.receive(32);
+      ring.queue?.receive(32);
       ring.release();
       return host.seen.length >= 2;
     });

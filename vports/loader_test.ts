@@ -115,7 +115,12 @@ Deno.test({
 });
 
 Deno.test("examples/plugins/udp.ts: options round trip, and bad ones are refused by name", async () => {
-  const ops = await loadPlugin(await checkPluginFile(EXAMPLE), pluginApi);
+  // A clone made under umask 002 is group-writable: the copy is not.
+  const copy = await Deno.makeTempFile({ suffix: ".ts" });
+  await Deno.copyFile(EXAMPLE, copy);
+  await Deno.chmod(copy, 0o644);
+  const ops = await loadPlugin(await checkPluginFile(copy), pluginApi);
+  await Deno.remove(copy);
   const roundTrip = (raw: Record<string, string>): Record<string, string> =>
     Object.fromEntries(ops.formatOptions(ops.parseOptions(new Map(Object.entries(raw)))));
   const full = { remote: "[2001:db8::1]:5001", local_address: "::1", local_port: "5002" };

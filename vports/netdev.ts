@@ -125,6 +125,8 @@ function takeFromHost(link: Link): RxDrop {
 class SharedRing {
   readonly ring: PacketRing;
   readonly receiver: Receiver;
+  /** Of trains that must not come near a ring. */
+  readonly sideReceiver: Receiver | undefined;
 
   constructor(host: VportHost, place: { thread: number; fanout: { group: number } | undefined }) {
     // Promiscuity is counted per device: one membership, whatever the number of threads.
@@ -136,6 +138,7 @@ class SharedRing {
       receive: (budget) => ring.receive(budget),
       release: () => ring.release(),
     };
+    this.sideReceiver = ring.queue;
   }
 
   close(): void {
@@ -150,6 +153,7 @@ class NetdevVport implements Vport {
   readonly takesPartialChecksums = true;
   readonly takesSegmentTrains = true;
   readonly receiver: Receiver;
+  readonly sideReceiver: Receiver | undefined;
   readonly sender: PacketSender;
   readonly #host: VportHost;
   readonly #ifindex: number;
@@ -166,21 +170,24 @@ class NetdevVport implements Vport {
     const shared = host.share(RING, () => new SharedRing(host, { thread, fanout }));
     this.#ring = shared.ring;
     this.receiver = shared.receiver;
+    this.sideReceiver = shared.sideReceiver;
     try {
       this.sender = host.share(SENDER, () => PacketSender.open());
     } catch (error) {
       host.unshare(RING);
       throw error;
     }
-    this.#slot = this.sender.addPort(ifindex, portNo, host);
+    let slot = -1;
     try {
+      slot = this.sender.addPort(ifindex, portNo, host);
       this.#ring.addPort(ifindex, portNo, host);
     } catch (error) {
-      this.sender.removePort(this.#slot);
+      this.sender.removePort(slot);
       host.unshare(SENDER);
       host.unshare(RING);
       throw error;
     }
+    this.#slot = slot;
   }
 
   send(packet: Packet): DropReason {

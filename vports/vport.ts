@@ -122,6 +122,8 @@ export interface Sender {
 export interface Vport {
   /** Where its packets come from; absent: it only sends. */
   readonly receiver?: Receiver | undefined;
+  /** A second source, for what the first can't take. Shared like the first. */
+  readonly sideReceiver?: Receiver | undefined;
   /** Where its packets are gathered; absent: `send` sends at once. */
   readonly sender?: Sender | undefined;
   /** Whether `send` takes packets with needsCsum set. False: the switch completes checksums first. */

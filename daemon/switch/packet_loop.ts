@@ -203,11 +203,12 @@ export class PacketLoop implements PipelineHost, FailureSink {
 
   /** Puts a port's receiver and sender to work. Throws SystemError when epoll refuses the fd. */
   attach(port: ThreadPort): void {
-    const { receiver, sender } = port.vport;
-    if (receiver !== undefined) {
-      const known = this.#sources.find((source) => source.receiver === receiver);
+    const { receiver, sideReceiver, sender } = port.vport;
+    for (const each of [receiver, sideReceiver]) {
+      if (each === undefined) continue;
+      const known = this.#sources.find((source) => source.receiver === each);
       if (known !== undefined) known.ports.push(port);
-      else this.#addSource(receiver, port);
+      else this.#addSource(each, port);
     }
     if (sender !== undefined) {
       const known = this.#sinks.find((sink) => sink.sender === sender);
@@ -218,8 +219,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
 
   /** Takes a port's receiver and sender out, unless other ports share them. Does nothing for one that isn't in. */
   detach(port: ThreadPort): void {
-    const source = this.#sources.find((each) => each.ports.includes(port));
-    if (source !== undefined) {
+    for (const source of this.#sources.filter((each) => each.ports.includes(port))) {
       source.ports.splice(source.ports.indexOf(port), 1);
       if (source.ports.length === 0) this.#removeSource(source);
     }

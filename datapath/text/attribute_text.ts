@@ -104,7 +104,8 @@ export function formatAttribute(
   let text = attribute.name + "(";
   let first = true;
   for (const field of attribute.fields) {
-    if (isOmitted(field, match, context)) continue;
+    // A value without a name has no other form: set(skb_priority(0/0)).
+    if (field.name !== "" && isOmitted(field, match, context)) continue;
     if (!first) text += ",";
     first = false;
     if (field.name !== "") text += field.name + "=";

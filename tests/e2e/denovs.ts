@@ -1,5 +1,6 @@
 /** The program under test: one daemon with its own state and socket, and clients of it. */
 import assert from "node:assert/strict";
+import { connect } from "../../daemon/client.ts";
 import { eventually, type Finished, run, signalTo } from "./process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -209,12 +210,17 @@ export interface ShownDatapath {
   }[];
 }
 
+/** Whether a daemon answers what it can only answer when it has restored its state. */
 async function answers(socket: string): Promise<boolean> {
   try {
-    using connection = await Deno.connect({ transport: "unix", path: socket });
-    const request = { method: "version", params: [], id: 0 };
-    await connection.write(new TextEncoder().encode(JSON.stringify(request)));
-    return (await connection.read(new Uint8Array(4096)) ?? 0) > 0;
+    const client = await connect(socket);
+    if (!client) return false;
+    try {
+      await client.execute("dp-list", {});
+      return true;
+    } finally {
+      client.close();
+    }
   } catch {
     return false;
   }

@@ -1,11 +1,19 @@
 /** A third party's port type, loaded from its .ts file by the sources and by the executable. */
 import assert from "node:assert/strict";
 import { denovsCommand } from "./denovs.ts";
-import { rootTest, withLab } from "./lab.ts";
+import { type Lab, rootTest, withLab } from "./lab.ts";
 import { run } from "./process.ts";
 import { assertAccounts, sendTcp, serveTcp } from "./traffic.ts";
 
 const PLUGIN = new URL("../../examples/plugins/udp.ts", import.meta.url).pathname;
+
+/** As a user installs it: a file of its own that only he may write, nothing of the project around it. */
+function install(lab: Lab): string {
+  const plugin = `${lab.folder}/udp.ts`;
+  Deno.copyFileSync(PLUGIN, plugin);
+  Deno.chmodSync(plugin, 0o644);
+  return plugin;
+}
 
 rootTest(
   "plugin: TCP crosses a type that takes no virtio-net header, no checksum error",
@@ -14,9 +22,7 @@ rootTest(
       const { denovs } = lab;
       const a = await lab.peer("a", { address: "10.0.0.1/24" });
       const b = await lab.peer("b", { address: "10.0.0.2/24" });
-      // As a user installs it: a file of its own, nothing of the project around it.
-      const plugin = `${lab.folder}/udp.ts`;
-      Deno.copyFileSync(PLUGIN, plugin);
+      const plugin = install(lab);
       await denovs.start(["--plugin", plugin]);
       // a - br0 - UDP over loopback - br1 - b
       for (
@@ -57,8 +63,7 @@ rootTest(
   () =>
     withLab(async (lab) => {
       const { denovs } = lab;
-      const plugin = `${lab.folder}/udp.ts`;
-      Deno.copyFileSync(PLUGIN, plugin);
+      const plugin = install(lab);
       await denovs.start(["--plugin", plugin]);
       await denovs.cli("dp-add", "br0");
       assert.match(await denovs.refused("port-add", "br0", "u1", "--type", "udp"), /remote/);

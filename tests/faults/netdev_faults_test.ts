@@ -157,10 +157,13 @@ rootTest("faults: PacketRing.open and addPort, alone and in a fanout group", () 
 
 rootTest("faults: PacketSender.open and addPort", () => {
   using _namespace = new TestNamespace();
+  using net = new Rtnetlink();
+  run("ip link add v0 type veth peer name v1");
+  const ifindex = net.linkByName("v0")?.ifindex ?? 0;
   const host = new RecordingHost();
   everyFault(() => {
     using sender = PacketSender.open();
-    sender.addPort(1, 1, host);
+    sender.addPort(ifindex, 1, host);
   });
 });
 

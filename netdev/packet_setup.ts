@@ -1,11 +1,14 @@
 /**
- * Opening the socket of a {@link ./packet_socket.ts} ring: its geometry, its options in the order
- * that the kernel wants, its mapping.
+ * Opening the sockets that packets are received by: the ring's (packet_socket.ts) with its geometry
+ * and mapping, the side queue's (packet_queue.ts); their filters and fanout groups.
  */
 import {
   AF_PACKET,
   EINVAL,
+  ENOSYS,
+  EPERM,
   ETH_P_ALL,
+  PACKET_AUXDATA,
   PACKET_COPY_THRESH,
   PACKET_FANOUT,
   PACKET_FANOUT_FLAG_IGNORE_OUTGOING,
@@ -15,8 +18,10 @@ import {
   PACKET_RX_RING,
   PACKET_VERSION,
   PACKET_VNET_HDR,
+  SO_ATTACH_BPF,
   SO_ATTACH_FILTER,
   SOCK_CLOEXEC,
+  sock_filter,
   sock_fprog,
   SOCK_NONBLOCK,
   SOCK_RAW,
@@ -26,9 +31,10 @@ import {
   tpacket_req,
   TPACKET_V2,
 } from "./abi.ts";
-import type { PacketBuffer } from "../datapath/packet.ts";
+import { loadProgram } from "./bpf.ts";
+import { gsoFilter } from "./gso_filter.ts";
 import type { Libc } from "./libc.ts";
-import { type MappedBuffer, mapRing, unmapRing } from "./memory.ts";
+import { allocateBuffer, type MappedBuffer, mapRing, recycleBuffer, unmapRing } from "./memory.ts";
 import { ifindexFilter } from "./packet_filter.ts";
 import { openSocket, setOption, setReceiveBuffer } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
@@ -60,8 +66,14 @@ export interface Fanout {
 export interface RingSocket {
   readonly fd: number;
   readonly area: MappedBuffer;
+  /** `classic`: we may not use bpf(2), so trains that stop a ring (gso_filter.ts) are not kept out. */
+  readonly filter: "bpf" | "classic";
 }
 
+/** Tells the group of the side queues from that of the rings. */
+const QUEUE_GROUP = 0x8000;
+/** Room for the longest classic program. */
+const CLASSIC_SIZE_MAX = 4096 * sock_filter.size;
 const DOING = "receive from packet sockets";
 
 function packetOption(name: number, label: string): Parameters<typeof setOption>[2] {
@@ -71,11 +83,9 @@ function packetOption(name: number, label: string): Parameters<typeof setOption>
 /** Opens a ring of `blocks` blocks that keeps no frame yet. Throws SystemError and leaves nothing behind. */
 export function openRingSocket(
   calls: Libc,
-  scratch: PacketBuffer,
   options: { blocks: number; fanout?: Fanout | undefined },
 ): RingSocket {
-  const kind = { domain: AF_PACKET, type: SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol: 0 };
-  const fd = openSocket(calls, { ...kind, label: "AF_PACKET", doing: DOING });
+  const fd = openPacketSocket(calls);
   let area: MappedBuffer | undefined;
   try {
     setOption(calls, fd, packetOption(PACKET_VERSION, "PACKET_VERSION"), TPACKET_V2);
@@ -84,19 +94,33 @@ export function openRingSocket(
     setOption(calls, fd, packetOption(PACKET_COPY_THRESH, "PACKET_COPY_THRESH"), 1);
     setOption(calls, fd, packetOption(PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING"), 1);
     setReceiveBuffer(calls, fd, QUEUE_SIZE);
-    attachFilter(calls, fd, scratch, []);
-    setOption(
-      calls,
-      fd,
-      packetOption(PACKET_RX_RING, "PACKET_RX_RING"),
-      ringRequest(options.blocks),
-    );
+    const filter = attachFirstFilter(calls, fd);
+    const ring = packetOption(PACKET_RX_RING, "PACKET_RX_RING");
+    setOption(calls, fd, ring, ringRequest(options.blocks));
     area = mapRing(fd, options.blocks * BLOCK_SIZE);
     bindToAll(calls, fd);
-    if (options.fanout !== undefined) joinFanout(calls, fd, options.fanout);
-    return { fd, area };
+    if (options.fanout !== undefined) joinFanout(calls, fd, options.fanout.group);
+    return { fd, area, filter };
   } catch (error) {
     if (area !== undefined) unmapQuietly(area);
+    calls.file.close(fd);
+    throw error;
+  }
+}
+
+/** Opens the socket of a side queue that keeps no frame yet. Throws SystemError and leaves nothing behind. */
+export function openQueueSocket(calls: Libc, fanout: Fanout | undefined): number {
+  const fd = openPacketSocket(calls);
+  try {
+    setOption(calls, fd, packetOption(PACKET_VNET_HDR, "PACKET_VNET_HDR"), 1);
+    setOption(calls, fd, packetOption(PACKET_AUXDATA, "PACKET_AUXDATA"), 1);
+    setOption(calls, fd, packetOption(PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING"), 1);
+    setReceiveBuffer(calls, fd, QUEUE_SIZE);
+    attachFilter(calls, fd, { place: "queue", ifindexes: [] });
+    bindToAll(calls, fd);
+    if (fanout !== undefined) joinFanout(calls, fd, fanout.group ^ QUEUE_GROUP);
+    return fd;
+  } catch (error) {
     calls.file.close(fd);
     throw error;
   }
@@ -111,21 +135,61 @@ export function unmapQuietly(area: MappedBuffer): void {
   }
 }
 
-/** Lets only frames of these devices through, at once for all. `scratch` holds the program for the call. */
+/** Lets only what is for `place` of these devices through, at once for all. Throws SystemError. */
 export function attachFilter(
   calls: Libc,
   fd: number,
-  scratch: PacketBuffer,
+  filter: { readonly place: "ring" | "queue"; readonly ifindexes: Iterable<number> },
+): void {
+  const program = loadProgram(calls, gsoFilter(filter.ifindexes, filter.place), DOING);
+  try {
+    const label = "SO_ATTACH_BPF";
+    const option = { level: SOL_SOCKET, name: SO_ATTACH_BPF, label, doing: DOING };
+    setOption(calls, fd, option, program);
+  } finally {
+    calls.file.close(program);
+  }
+}
+
+/** Lets only frames of these devices through, trains of any kind too. Throws SystemError. */
+export function attachClassicFilter(
+  calls: Libc,
+  fd: number,
   ifindexes: Iterable<number>,
 ): void {
   const program = ifindexFilter(ifindexes);
-  scratch.bytes.set(program);
+  const memory = allocateBuffer(CLASSIC_SIZE_MAX);
+  memory.buffer.bytes.set(program);
   const fprog = new DataView(new ArrayBuffer(sock_fprog.size));
-  fprog.setUint16(sock_fprog.len, program.length / 8, true);
-  fprog.setBigUint64(sock_fprog.filter, BigInt(scratch.address), true);
+  fprog.setUint16(sock_fprog.len, program.length / sock_filter.size, true);
+  fprog.setBigUint64(sock_fprog.filter, BigInt(memory.buffer.address), true);
   const label = "SO_ATTACH_FILTER";
   const option = { level: SOL_SOCKET, name: SO_ATTACH_FILTER, label, doing: DOING };
-  setOption(calls, fd, option, new Uint8Array(fprog.buffer));
+  try {
+    setOption(calls, fd, option, new Uint8Array(fprog.buffer));
+  } finally {
+    recycleBuffer(memory);
+  }
+}
+
+/** Drops everything, and finds out which kind of filter we may use. */
+function attachFirstFilter(calls: Libc, fd: number): RingSocket["filter"] {
+  try {
+    attachFilter(calls, fd, { place: "ring", ifindexes: [] });
+    return "bpf";
+  } catch (error) {
+    if (!(error instanceof SystemError) || (error.errno !== EPERM && error.errno !== ENOSYS)) {
+      throw error;
+    }
+    attachClassicFilter(calls, fd, []);
+    return "classic";
+  }
+}
+
+function openPacketSocket(calls: Libc): number {
+  const type = SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  const kind = { domain: AF_PACKET, type, protocol: 0, label: "AF_PACKET", doing: DOING };
+  return openSocket(calls, kind);
 }
 
 function ringRequest(blocks: number): Uint8Array<ArrayBuffer> {
@@ -147,9 +211,9 @@ function bindToAll(calls: Libc, fd: number): void {
 }
 
 /** Before Linux 6.4 the flag is unknown; then only the filter keeps our own frames out, at a price. */
-function joinFanout(calls: Libc, fd: number, fanout: Fanout): void {
+function joinFanout(calls: Libc, fd: number, anyGroup: number): void {
   const option = packetOption(PACKET_FANOUT, "PACKET_FANOUT");
-  const group = fanout.group & 0xffff;
+  const group = anyGroup & 0xffff;
   const flags = PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
   try {
     setOption(calls, fd, option, group | (flags << 16));
