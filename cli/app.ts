@@ -15,6 +15,9 @@ import { type Commands, DPCTL_ALIASES, HIDDEN_COMMANDS } from "./commands.ts";
 import type { CliContext } from "./flags.ts";
 import type { Session } from "./session.ts";
 
+/** More of what a user has written tells nobody anything. */
+const TEXT_LENGTH_MAX = 2000;
+
 /** What stands behind a complaint about a command's name. */
 export const ALL_COMMANDS = " (denovs help lists them all)";
 
@@ -69,10 +72,10 @@ export function buildApp(session: Session, commands: Commands): Application<CliC
 export function formatFailure(verb: string, error: unknown): string {
   if (error instanceof CommandError) {
     const line = error.line === undefined ? "" : `line ${error.line}: `;
-    const caret = error.caret === undefined
+    const caret = error.caret === undefined || error.caret.length > 2 * TEXT_LENGTH_MAX
       ? ""
       : `\n${error.caret.split("\n").map((part) => `  ${part}`).join("\n")}`;
-    return `denovs: ${verb}: ${line}${error.message}${caret}`;
+    return `denovs: ${verb}: ${line}${clip(error.message)}${caret}`;
   }
   if (error instanceof UsageError) {
     return `denovs: ${verb}: ${error.message} (see: denovs help ${verb})`;
@@ -82,6 +85,19 @@ export function formatFailure(verb: string, error: unknown): string {
   return `denovs: ${verb}: this is a bug in denovs: ${
     error instanceof Error ? error.stack ?? error.message : String(error)
   }`;
+}
+
+function clip(text: string): string {
+  return text.length <= TEXT_LENGTH_MAX
+    ? text
+    : `${text.slice(0, TEXT_LENGTH_MAX)}… (${text.length} characters)`;
+}
+
+/** The first option with nothing after its equals sign, which the scanner would take for a name. */
+export function emptyOption(words: readonly string[]): string | undefined {
+  const end = words.indexOf("--");
+  const options = end < 0 ? words : words.slice(0, end);
+  return options.find((word) => /^--[a-z][-.\w]*=$/i.test(word))?.slice(0, -1);
 }
 
 function scannerMessage(error: unknown): string {

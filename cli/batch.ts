@@ -11,7 +11,7 @@ import {
   type Methods,
 } from "../daemon/api.ts";
 import { UsageError } from "../daemon/dpctl.ts";
-import { buildApp } from "./app.ts";
+import { buildApp, emptyOption } from "./app.ts";
 import { loadCommands } from "./commands.ts";
 import {
   asText,
@@ -68,6 +68,8 @@ export async function parseBatch(text: string): Promise<BatchRequest[]> {
     session.line = at + 1;
     const words = splitLine(line, at + 1);
     if (words.length === 0) continue;
+    const empty = emptyOption(words);
+    if (empty !== undefined) throw lineError(at + 1, `${words[0]}: ${empty} needs a value`);
     // Stricli keeps the first status it is given, so each line has a process of its own.
     const process = makeLineProcess(session.output);
     if (isHelp(words)) throw lineError(at + 1, "help cannot stand in a batch");

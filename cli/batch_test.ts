@@ -60,6 +60,7 @@ Deno.test("parseBatch names the first faulty line", async () => {
     ["dp-add br0\n\ndp-ad br1\nxyzzy\n", 3, /^unknown command "dp-ad"/],
     ["flow-add br0\n", 1, /^flow-add: a FLOW is missing/],
     ["dp-add br0 --flows-max x\n", 1, /"x" is not a number of flows/],
+    ["dp-add --miss=\n", 1, /^dp-add: --miss needs a value$/],
     ["dp-list\n", 1, /^dp-list: cannot stand in a batch/],
     ["run\n", 1, /^run: cannot stand in a batch/],
     ["batch x\n", 1, /^batch: cannot stand in a batch/],

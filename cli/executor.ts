@@ -7,6 +7,8 @@ import {
   reach,
   type ReachOptions,
 } from "../daemon/client.ts";
+import { CommandError } from "../daemon/api.ts";
+import type { LockedError, LockHolder } from "../daemon/lock.ts";
 import { defaultSocket, defaultState } from "../daemon/paths.ts";
 import type { CommonFlags } from "./flags.ts";
 import type { SessionExecutor } from "./session.ts";
@@ -43,7 +45,10 @@ export function openExecutor(flags: CommonFlags): Promise<SessionExecutor> {
   return Promise.resolve(choice.stateFirst ? new StateFirst(choice.state!, reached) : reached);
 }
 
-/** Edits the state; when somebody holds its lock, asks the daemon. */
+/**
+ * Edits the state; when a daemon holds its lock, asks that daemon, on the socket that it wrote into
+ * the lock. Another client is waited for: the default socket may be another switch's.
+ */
 class StateFirst implements SessionExecutor {
   readonly #state: string;
   #current: SessionExecutor | undefined;
@@ -63,13 +68,15 @@ class StateFirst implements SessionExecutor {
       "../daemon/offline.ts" as string
     );
     try {
-      this.#current ??= await openOffline(this.#state, { waitMs: 0 });
+      this.#current ??= await openOffline(this.#state);
       return await this.#current.execute(method, params);
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "ELOCKED")) throw error;
+      const holder = lockHolder(error);
+      if (holder?.role !== "daemon") throw error;
       this.#current?.close();
-      this.#current = this.#reached;
-      return await this.#reached.execute(method, params);
+      const { socket } = holder;
+      this.#current = socket === undefined ? this.#reached : reach({ socket, state: this.#state });
+      return await this.#current.execute(method, params);
     }
   };
 
@@ -77,4 +84,10 @@ class StateFirst implements SessionExecutor {
     this.#current?.close();
     this.#reached.close();
   }
+}
+
+/** Who holds the state's lock, when that is what went wrong. */
+function lockHolder(error: unknown): LockHolder | undefined {
+  if (!(error instanceof CommandError) || error.code !== "ELOCKED") return undefined;
+  return (error.cause as LockedError | undefined)?.holder;
 }

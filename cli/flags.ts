@@ -1,5 +1,6 @@
 /** Options that several commands share. */
 import type { ApplicationContext, FlagParametersForType } from "@stricli/core";
+import { UsageError } from "../daemon/dpctl.ts";
 import type { Session } from "./session.ts";
 
 /** What every command function gets as `this`. */
@@ -35,6 +36,16 @@ export function textFlag(placeholder: string, brief: string): TextFlag {
   return { kind: "parsed", parse: asText, placeholder, brief, optional: true };
 }
 
+function pathFlag(placeholder: string, brief: string): TextFlag {
+  return { ...textFlag(placeholder, brief), parse: asPath };
+}
+
+/** SQLite would take an empty path for a file that is gone at the end. */
+function asPath(input: string): string {
+  if (input === "") throw new UsageError("the path is empty");
+  return input;
+}
+
 export function switchFlag(brief: string): SwitchFlag {
   return { kind: "boolean", brief, optional: true, withNegated: false };
 }
@@ -46,8 +57,8 @@ export function asText(input: string): string {
 
 export const COMMON_FLAGS: FlagParametersForType<CommonFlags, CliContext> = {
   json: switchFlag("Print the result as JSON"),
-  socket: textFlag("PATH", "Control socket of the daemon (DENOVS_SOCKET)"),
-  state: textFlag("FILE", "State file to edit when no daemon runs (DENOVS_STATE)"),
+  socket: pathFlag("PATH", "Control socket of the daemon (DENOVS_SOCKET)"),
+  state: pathFlag("FILE", "State file to edit when no daemon runs (DENOVS_STATE)"),
 };
 
 /** What a command is called and how it is used, for help and docs/cli.md. */

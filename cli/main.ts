@@ -1,6 +1,6 @@
 /** The command line: arguments in, exit status out. */
 import { run } from "@stricli/core";
-import { ALL_COMMANDS, buildApp } from "./app.ts";
+import { ALL_COMMANDS, buildApp, emptyOption } from "./app.ts";
 import { loadCommand, loadCommands } from "./commands.ts";
 import { openExecutor } from "./executor.ts";
 import type { CliContext, CommonFlags } from "./flags.ts";
@@ -31,6 +31,11 @@ export async function main(args: readonly string[], options: MainOptions = {}): 
     return 2;
   }
   const completing = words[0] === "__complete";
+  const empty = completing ? undefined : emptyOption(words);
+  if (empty !== undefined) {
+    output.note(`denovs: ${words[0]}: ${empty} needs a value (see: denovs help ${words[0]})\n`);
+    return 2;
+  }
   const typed = completing ? words.slice(words[1] === "--" ? 2 : 1) : [];
   const session = new LiveSession(output, open, {
     mainUrl: options.mainUrl ?? "",

@@ -200,6 +200,14 @@ Deno.test("syntax errors show the place with a caret", async () => {
   );
 });
 
+Deno.test("what was written at length is not repeated at length", async () => {
+  const long = "x".repeat(100_000);
+  const error = new CommandError("ESYNTAX", `no port is named "${long}"`, { caret: `${long}\n^` });
+  const { noted } = await runCli(["flow-add", "in_port(x)", "2"], { "flow-add": error });
+  assert.ok(noted.length < 3000);
+  assert.match(noted, /x… \(100019 characters\)\n$/);
+});
+
 Deno.test("usage errors have status 2 and name what is allowed", async () => {
   const cases: [string[], RegExp][] = [
     [["dp-ad"], /^denovs: unknown command "dp-ad": did you mean dp-add\?\n$/],
@@ -217,6 +225,8 @@ Deno.test("usage errors have status 2 and name what is allowed", async () => {
     [["flow-dump", "type=hw"], /unknown flow type "hw" \(all, ovs/],
     [["run", "--threads", "0"], /"0" is not a number of threads \(1 … 16\)/],
     [["--json"], /a command is missing/],
+    [["dp-add", "--foo="], /^denovs: dp-add: --foo needs a value \(see/],
+    [["dp-list", "--state", ""], /--state: the path is empty/],
   ];
   for (const [words, wanted] of cases) {
     const outcome = await runCli(words);

@@ -47,10 +47,21 @@ function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string
       at += stream.writeSync(bytes.subarray(at));
     } catch (error) {
       if (error instanceof Deno.errors.BrokenPipe) Deno.exit(141);
-      if (!(error instanceof Deno.errors.WouldBlock)) throw error;
+      if (!(error instanceof Deno.errors.WouldBlock)) fail(error);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
     }
   }
+}
+
+/** A full disk, for one, is no bug of ours. */
+function fail(error: unknown): never {
+  const reason = error instanceof Error ? error.message : String(error);
+  try {
+    Deno.stderr.writeSync(new TextEncoder().encode(`denovs: cannot write the output: ${reason}\n`));
+  } catch {
+    // Nobody to tell.
+  }
+  Deno.exit(1);
 }
 
 /** Keeps everything as text: for tests and for the lines of a batch. */

@@ -9,6 +9,7 @@ import {
   type Executor,
   type MethodName,
   type Methods,
+  SAVED_METHODS,
 } from "../daemon/api.ts";
 import type { CommonFlags } from "./flags.ts";
 import type { Output } from "./output.ts";
@@ -52,12 +53,6 @@ export interface Session {
   /** Words typed so far when completions are asked for. */
   readonly typed?: readonly string[];
 }
-
-// Methods after which a client without a daemon says that the change was only saved.
-const SAVED_METHODS: ReadonlySet<MethodName> = new Set<MethodName>([
-  ...["dp-add", "dp-del", "dp-set", "port-add", "port-del"] as const,
-  ...["flow-add", "flow-mod", "flow-del", "flow-flush", "flow-load", "batch"] as const,
-]);
 
 /** Carries out requests at once. */
 export class LiveSession implements Session {

@@ -266,6 +266,11 @@ export type ConfigMethod =
   | "flow-mod"
   | "flow-del"
   | "flow-flush";
+/** Methods that change the saved state. */
+export const SAVED_METHODS: ReadonlySet<MethodName> = new Set<MethodName>([
+  ...["dp-add", "dp-del", "dp-set", "port-add", "port-del"] as const,
+  ...["flow-add", "flow-mod", "flow-del", "flow-flush", "flow-load", "batch"] as const,
+]);
 /** One request of a batch. */
 export interface BatchRequest {
   /** Line in the file, 1 = first. */

@@ -26,6 +26,8 @@ const LIST_PIECE = 200;
 const END_TIMEOUT_MS = 2000;
 const LINGER_MS = 20;
 const LISTEN_BACKLOG = 128;
+/** sun_path of struct sockaddr_un, without the zero byte at its end. */
+const PATH_SIZE_MAX = 107;
 
 export interface ControlSocketOptions {
   readonly path: string;
@@ -302,8 +304,18 @@ async function* withTail(
   yield text + tail;
 }
 
+function checkPath(path: string): void {
+  const { length } = new TextEncoder().encode(path);
+  if (length <= PATH_SIZE_MAX) return;
+  throw new CommandError(
+    "ENAMETOOLONG",
+    `a control socket's path has at most ${PATH_SIZE_MAX} bytes, this one ${length}: ${path}`,
+  );
+}
+
 async function lockSocket(path: string): Promise<Lock> {
   try {
+    checkPath(path);
     makeDirectory(directoryOf(path));
     return await takeLock(`${path}.lock`, { role: "daemon", waitMs: 0 });
   } catch (error) {

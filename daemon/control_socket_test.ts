@@ -36,6 +36,14 @@ function openSocket(path: string, call: Fixture["server"]["call"]): Promise<Cont
   return ControlSocket.open({ path, log, call, peerUid: () => undefined });
 }
 
+Deno.test("a path that no socket can have is refused in words, and leaves nothing", async () => {
+  const directory = await Deno.makeTempDir();
+  const path = `${directory}/new/${"x".repeat(107)}`;
+  await assert.rejects(openSocket(path, echo), /has at most 107 bytes/);
+  assert.deepEqual([...Deno.readDirSync(directory)], []);
+  await Deno.remove(directory);
+});
+
 async function dial(path: string): Promise<Deno.UnixConn> {
   return await Deno.connect({ transport: "unix", path });
 }

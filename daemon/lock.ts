@@ -1,11 +1,12 @@
 /**
  * Advisory locks: flock(2) on a file of their own, so a lock vanishes with the process that holds
- * it, however that ends. The file says who holds it (pid and role) for messages; what it says
+ * it, however that ends. The file says who holds it (role, pid, a daemon's socket); what it says
  * counts only while the lock is taken, and may be a moment out of date even then.
  *
  * A second file is the gate: everybody takes it before trying the lock, and gives it back at once;
  * a daemon that waits keeps it. So clients that come and go cannot keep a daemon out.
  */
+import { CommandError } from "./api.ts";
 import { directoryOf, lockPath } from "./paths.ts";
 
 /** `daemon`: held for life. `client`: held for one transaction. */
@@ -14,15 +15,21 @@ export type LockRole = "daemon" | "client";
 export interface LockHolder {
   readonly pid: number;
   readonly role: LockRole;
+  /** Control socket of a daemon. */
+  readonly socket?: string | undefined;
 }
 
 export interface LockOptions {
   readonly role: LockRole;
+  /** Where a daemon can be asked, for clients that know only its state. */
+  readonly socket?: string | undefined;
   /** How long to wait while a client (or nobody known) holds it. A living daemon is never waited for. */
   readonly waitMs: number;
 }
 
 const RETRY_MS = 20;
+/** How every SQLite file begins. */
+const SQLITE_MAGIC = "SQLite format 3\0";
 
 /** Somebody else holds the lock. */
 export class LockedError extends Error {
@@ -88,7 +95,7 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
       await new Promise((done) => setTimeout(done, RETRY_MS));
     }
     file.truncateSync(0);
-    file.writeSync(new TextEncoder().encode(`${options.role} ${Deno.pid}\n`));
+    file.writeSync(new TextEncoder().encode(formatHolder(options)));
   } catch (error) {
     file.close();
     throw error;
@@ -98,15 +105,34 @@ export async function takeLock(path: string, options: LockOptions): Promise<Lock
   return new Lock(file);
 }
 
-/** Takes the lock of a state file, whatever name it is called by. */
-export function takeStateLock(state: string, options: LockOptions): Promise<Lock> {
+/**
+ * Takes the lock of a state file, whatever name it is called by.
+ * @throws CommandError when the file is none of ours; else as {@link takeLock}.
+ */
+export async function takeStateLock(state: string, options: LockOptions): Promise<Lock> {
   let path = state;
   try {
     path = Deno.realPathSync(state);
   } catch {
     // Not made yet.
   }
-  return takeLock(lockPath(path), options);
+  refuseForeign(path);
+  return await takeLock(lockPath(path), options);
+}
+
+/** Lock files beside a file of another program could be taken for that program's: /etc/passwd.lock. */
+function refuseForeign(path: string): void {
+  const head = new Uint8Array(SQLITE_MAGIC.length);
+  try {
+    using file = Deno.openSync(path);
+    const length = file.readSync(head) ?? 0;
+    if (length === 0) return;
+  } catch {
+    // Not made yet; or whoever opens it says what is wrong.
+    return;
+  }
+  if (new TextDecoder().decode(head) === SQLITE_MAGIC) return;
+  throw new CommandError("EINVAL", `cannot use the state file ${path}: file is not a database`);
 }
 
 function openLockFile(path: string): Deno.FsFile {
@@ -129,13 +155,19 @@ export function makeDirectory(path: string): void {
   }
 }
 
+function formatHolder({ role, socket }: LockOptions): string {
+  const words: string[] = [role, String(Deno.pid)];
+  if (socket !== undefined) words.push(socket.startsWith("/") ? socket : `${Deno.cwd()}/${socket}`);
+  return `${words.join(" ")}\n`;
+}
+
 /** Who holds the lock, as far as the file tells and that process lives. */
 function readHolder(path: string): LockHolder | undefined {
   try {
-    const match = /^(daemon|client) (\d+)\n$/.exec(Deno.readTextFileSync(path));
+    const match = /^(daemon|client) (\d+)(?: (.+))?\n$/.exec(Deno.readTextFileSync(path));
     if (match === null) return undefined;
     Deno.statSync(`/proc/${match[2]}`);
-    return { role: match[1] as LockRole, pid: Number(match[2]) };
+    return { role: match[1] as LockRole, pid: Number(match[2]), socket: match[3] };
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { LockedError, makeDirectory, takeLock } from "./lock.ts";
+import { LockedError, makeDirectory, takeLock, takeStateLock } from "./lock.ts";
 
 async function withDirectory(work: (path: string) => Promise<void>): Promise<void> {
   const directory = await Deno.makeTempDir();
@@ -51,6 +51,31 @@ Deno.test("takeLock waits for a client, names a daemon at once, and gets what a 
     other.kill("SIGKILL");
     await other.status;
     (await takeLock(path, { role: "daemon", waitMs: 0 })).release();
+  });
+});
+
+Deno.test("a daemon's lock tells its socket, as an absolute path", async () => {
+  await withDirectory(async (directory) => {
+    const path = `${directory}/state.lock`;
+    for (const [socket, told] of [["/s p", "/s p"], ["s", `${Deno.cwd()}/s`], [undefined]]) {
+      using _lock = await takeLock(path, { role: "daemon", waitMs: 0, socket });
+      await assert.rejects(
+        takeLock(path, { role: "client", waitMs: 0 }),
+        (error) => error instanceof LockedError && error.holder?.socket === told,
+      );
+    }
+  });
+});
+
+Deno.test("beside a file of another program no lock is made", async () => {
+  await withDirectory(async (directory) => {
+    const path = `${directory}/passwd`;
+    await Deno.writeTextFile(path, "root:x:0:0\n");
+    await assert.rejects(
+      takeStateLock(path, { role: "client", waitMs: 0 }),
+      /passwd: file is not a database$/,
+    );
+    assert.deepEqual(Array.from(Deno.readDirSync(directory), ({ name }) => name), ["passwd"]);
   });
 });
 

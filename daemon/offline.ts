@@ -2,7 +2,7 @@
  * Edits of the saved state while no daemon runs, by the same code that serves the daemon's clients.
  * Loaded by client.ts only when nobody answers: SQLite and the flow language come with it.
  */
-import { CommandError, type MethodName, type Methods } from "./api.ts";
+import { CommandError, type MethodName, type Methods, SAVED_METHODS } from "./api.ts";
 import type { OpenExecutor } from "./client.ts";
 import { Configuration } from "./configuration.ts";
 import { type Lock, LockedError, takeStateLock } from "./lock.ts";
@@ -22,14 +22,24 @@ export interface OfflineOptions {
 }
 
 const WAIT_MS = 5000;
+/** SQLite's name for a database without a file. */
+const IN_MEMORY = ":memory:";
 
 /**
- * Takes the state's lock, held until `close`, and reads the state.
+ * Takes the state's lock, held until `close`, and reads the state. A state that has not been made is
+ * made, and locked, by the first change; until then it reads as an empty one.
  * @throws CommandError: ELOCKED when a daemon or, for too long, another client holds the lock.
  */
 export async function openOffline(
   state: string,
-  { waitMs = WAIT_MS, plugins = [] }: OfflineOptions = {},
+  options: OfflineOptions = {},
+): Promise<OpenExecutor> {
+  return isMissing(state) ? new MissingState(state, options) : await openEditor(state, options);
+}
+
+async function openEditor(
+  state: string,
+  { waitMs = WAIT_MS, plugins = [] }: OfflineOptions,
 ): Promise<OpenExecutor> {
   const lock = await lockState(state, waitMs);
   let store: Store | undefined;
@@ -44,13 +54,51 @@ export async function openOffline(
   }
 }
 
+/** A state that has not been made: questions leave it so. */
+class MissingState implements OpenExecutor {
+  readonly offline = true;
+  readonly #state: string;
+  readonly #options: OfflineOptions;
+  #editor: OpenExecutor | undefined;
+
+  constructor(state: string, options: OfflineOptions) {
+    this.#state = state;
+    this.#options = options;
+  }
+
+  async execute<M extends MethodName>(
+    method: M,
+    params: Methods[M]["params"],
+  ): Promise<Methods[M]["result"]> {
+    if (this.#editor === undefined && !SAVED_METHODS.has(method)) {
+      const empty = new OfflineEditor(undefined, new Store(IN_MEMORY), await loadTypes([]));
+      try {
+        return await empty.execute(method, params);
+      } finally {
+        empty.close();
+      }
+    }
+    this.#editor ??= await openEditor(this.#state, this.#options);
+    return await this.#editor.execute(method, params);
+  }
+
+  text(method: string): Promise<string> {
+    return refuseText(method);
+  }
+
+  close(): void {
+    this.#editor?.close();
+    this.#editor = undefined;
+  }
+}
+
 class OfflineEditor implements OpenExecutor {
   readonly offline = true;
-  readonly #lock: Lock;
+  readonly #lock: Lock | undefined;
   readonly #store: Store;
   readonly #configuration: Configuration;
 
-  constructor(lock: Lock, store: Store, types: VportRegistry) {
+  constructor(lock: Lock | undefined, store: Store, types: VportRegistry) {
     this.#lock = lock;
     this.#store = store;
     const backend = new OfflineBackend(store, types);
@@ -65,13 +113,26 @@ class OfflineEditor implements OpenExecutor {
   }
 
   text(method: string): Promise<string> {
-    const error = new CommandError("ENOTCONN", `no daemon is running to carry out ${method}`);
-    return Promise.reject(error);
+    return refuseText(method);
   }
 
   close(): void {
     this.#store.close();
-    this.#lock.release();
+    this.#lock?.release();
+  }
+}
+
+function refuseText(method: string): Promise<never> {
+  const error = new CommandError("ENOTCONN", `no daemon is running to carry out ${method}`);
+  return Promise.reject(error);
+}
+
+function isMissing(path: string): boolean {
+  try {
+    Deno.statSync(path);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
   }
 }
 
@@ -84,10 +145,11 @@ async function lockState(state: string, waitMs: number): Promise<Lock> {
       const who = holder === undefined
         ? "another process"
         : holder.role === "daemon"
-        ? `the daemon with pid ${holder.pid}`
+        ? `the daemon with pid ${holder.pid}${serving(holder.socket)}`
         : `another command with pid ${holder.pid}`;
-      throw new CommandError("ELOCKED", `the state ${state} is in use by ${who}`);
+      throw new CommandError("ELOCKED", `the state ${state} is in use by ${who}`, { cause: error });
     }
+    if (error instanceof CommandError) throw error;
     const denied = error instanceof Deno.errors.PermissionDenied;
     const reason = denied
       ? "permission denied (run as root, or choose another with --state)"
@@ -98,6 +160,10 @@ async function lockState(state: string, waitMs: number): Promise<Lock> {
       cause: error,
     });
   }
+}
+
+function serving(socket: string | undefined): string {
+  return socket === undefined ? "" : ` (its socket: ${socket})`;
 }
 
 function loadModel(store: Store): Model {

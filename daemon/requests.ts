@@ -216,7 +216,12 @@ function normalOptions(
   const { types } = transaction.backend;
   const ops = types.get(type);
   if (ops === undefined) {
-    refuse("EINVAL", `${doing}: unknown type "${type}" (known: ${types.names().join(", ")})`);
+    const known = types.names().join(", ");
+    refuse(
+      "EINVAL",
+      `${doing}: unknown type "${type}" (known: ${known}; a plug-in's type needs a daemon started ` +
+        "with it: denovs run --plugin FILE)",
+    );
   }
   try {
     const parsed = ops.parseOptions(new Map(Object.entries(options)));

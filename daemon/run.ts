@@ -111,7 +111,7 @@ class Daemon {
   async start(): Promise<void> {
     const { state, threads = defaultThreads(), plugins, mainUrl } = this.#options;
     this.#listenForSignals();
-    const lock = await lockState(state);
+    const lock = await lockState(state, this.#options.socket);
     const control = await this.#openControl(lock);
     await this.#writePidfile();
     const store = await StoreClient.open(mainUrl, state);
@@ -241,10 +241,14 @@ class Daemon {
   async #writePidfile(): Promise<void> {
     const { pidfile } = this.#options;
     if (pidfile === undefined) return;
-    makeDirectory(directoryOf(pidfile));
     const draft = `${pidfile}.${Deno.pid}`;
-    await Deno.writeTextFile(draft, `${Deno.pid}\n`);
-    await Deno.rename(draft, pidfile);
+    try {
+      makeDirectory(directoryOf(pidfile));
+      await Deno.writeTextFile(draft, `${Deno.pid}\n`);
+      await Deno.rename(draft, pidfile);
+    } catch (error) {
+      throw toCommandError(error, { doing: `cannot write the pid file ${pidfile}` });
+    }
     this.#undo.push(() => Deno.remove(pidfile));
   }
 
@@ -255,16 +259,22 @@ class Daemon {
 }
 
 function openLog({ detach, logFile, verbose }: RunOptions): Log {
-  if (logFile !== undefined) makeDirectory(directoryOf(logFile));
+  if (logFile !== undefined) {
+    try {
+      makeDirectory(directoryOf(logFile));
+    } catch (error) {
+      throw toCommandError(error, { doing: `cannot open log file ${logFile}` });
+    }
+  }
   const log = logFile === undefined && detach ? new Log(undefined, () => {}) : new Log(logFile);
   for (const name of LOG_MODULES) log.module(name);
   for (const setting of verbose) log.set(setting);
   return log;
 }
 
-async function lockState(state: string): Promise<Lock> {
+async function lockState(state: string, socket: string): Promise<Lock> {
   try {
-    return await takeStateLock(state, { role: "daemon", waitMs: LOCK_WAIT_MS });
+    return await takeStateLock(state, { role: "daemon", waitMs: LOCK_WAIT_MS, socket });
   } catch (error) {
     if (!(error instanceof LockedError)) {
       throw toCommandError(error, { doing: `cannot use the state ${state}` });

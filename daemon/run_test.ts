@@ -173,12 +173,13 @@ Deno.test("no command is lost while the daemon starts, nor while it ends", async
 Deno.test("run waits for a client's lock", async () => {
   await withDaemon(async (daemon) => {
     const offline = await openOffline(daemon.state);
+    await setUp(offline, 0);
     daemon.spawn();
     await new Promise((done) => setTimeout(done, 400));
-    await setUp(offline, 0);
+    await offline.execute("port-add", { dp: "dp0", port: "last" });
     offline.close();
     const client = daemon.reach();
-    assert.equal((await client.execute("port-list", {})).ports.length, 3);
+    assert.equal((await client.execute("port-list", {})).ports.length, 4);
     client.close();
     await untilEqual(async () => {
       const executor = daemon.reach();

@@ -20,6 +20,8 @@ export interface OutputPort {
   readonly takesPartialChecksums: boolean;
   /** Whether `send` takes packets with a gsoType. */
   readonly takesSegmentTrains: boolean;
+  /** Bytes in front of the frame that `send` may write, lent like the frame; absent: none. */
+  readonly headroom?: number | undefined;
   /** Queues or sends one packet, whose bytes are lent until the next flush. 0: taken; else why not. Must not throw. */
   send(packet: Packet): DropReason;
 }
@@ -125,6 +127,26 @@ export class Outputs implements ActionHost, SegmentSink {
   }
 
   #send(packet: Packet, port: OutputPort): void {
+    if (port.headroom !== undefined && port.headroom > 0) {
+      this.#sendPrepending(packet, port, port.headroom);
+      return;
+    }
+    this.#hand(packet, port);
+  }
+
+  /** To a port that writes in front of the frame: nobody else may have lent those bytes, or write them before the flush. */
+  #sendPrepending(packet: Packet, port: OutputPort, headroom: number): void {
+    const own = this.writable(packet, headroom);
+    if (own === undefined) {
+      this.#accounts.txDropped(port.portNo, POOL_EXHAUSTED);
+      return;
+    }
+    this.#hand(own, port);
+    own.headLimit = own.start;
+    if (own !== packet) this.#host.recycle(own);
+  }
+
+  #hand(packet: Packet, port: OutputPort): void {
     // Before the call: a port that loops the packet back at once must not find it unlent.
     packet.lentInRound = this.#host.round;
     const size = packet.end - packet.start;

@@ -28,6 +28,9 @@ export const BURST_MAX = 32;
 /** Packets that ports may hand over from within `send` (a port that loops back) before some are dropped. */
 const PENDING_MAX = 256;
 
+/** How often in one `finish` packets that ports have handed back go through: more is a loop. */
+const PASSES_MAX = 32;
+
 const FRAME_TOO_SHORT = dropReason("frame-too-short");
 const FRAME_TOO_LONG = dropReason("frame-too-long");
 const NO_HANDLER = dropReason("no-upcall-handler");
@@ -112,8 +115,21 @@ export class Pipeline {
   /** Runs what is gathered: afterwards nothing received is in use but by senders that have not flushed. */
   finish(nowMs: number): void {
     this.#nowMs = nowMs;
-    while (this.#count > 0 && !this.#running) this.#run();
+    if (!this.#running) {
+      for (let pass = 0; this.#count > 0 && pass < PASSES_MAX; pass++) this.#run();
+      if (this.#count > 0) this.#dropGathered();
+    }
     this.#accounts.settle();
+  }
+
+  /** Ports hand back without end what they are sent. */
+  #dropGathered(): void {
+    for (let at = 0; at < this.#count; at++) {
+      const packet = this.#packets[at]!;
+      this.#accounts.dropped(packet.inPort, QUEUE_FULL);
+      this.#outputs.recycle(packet);
+    }
+    this.#count = 0;
   }
 
   /** Counts a packet that could not be received; PORT_NONE when the port can't be told. */

@@ -22,7 +22,7 @@ import {
   SOL_SOCKET,
 } from "./abi.ts";
 import { type Libc, libc } from "./libc.ts";
-import { allocateBuffer, type MappedBuffer, pointerTo } from "./memory.ts";
+import { allocateBuffer, type MappedBuffer, pointerTo, recycleBuffer } from "./memory.ts";
 import { openSocket, setOption } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
 
@@ -93,22 +93,25 @@ export class UdpSocket {
     this.#prepare(remote);
     const domain = local.length === sockaddr_in.size ? AF_INET : AF_INET6;
     const type = SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-    this.fd = openSocket(this.#libc, { domain, type, protocol: 0, label: "UDP", doing: DOING });
+    let fd = -1;
     try {
+      fd = openSocket(this.#libc, { domain, type, protocol: 0, label: "UDP", doing: DOING });
       if (options.shared) {
         const label = "SO_REUSEPORT";
         const option = { level: SOL_SOCKET, name: SO_REUSEPORT, label, doing: DOING };
-        setOption(this.#libc, this.fd, option, 1);
+        setOption(this.#libc, fd, option, 1);
       }
-      if (this.#libc.socket.bind(this.fd, local, local.length) < 0) {
+      if (this.#libc.socket.bind(fd, local, local.length) < 0) {
         const { address, port } = options.local;
         const errno = this.#libc.errno();
         throw new SystemError({ doing: DOING, syscall: `bind(${address} port ${port})`, errno });
       }
     } catch (error) {
-      this.#libc.file.close(this.fd);
+      if (fd >= 0) this.#libc.file.close(fd);
+      recycleBuffer(this.#memory);
       throw error;
     }
+    this.fd = fd;
   }
 
   /** Reads one datagram of the peer to packet.start, setting `end`. Returns its size; -1: none waits. Longer ones than the packet has room for are left out. */
@@ -174,6 +177,7 @@ export class UdpSocket {
     if (this.#closed) return;
     this.#closed = true;
     this.#libc.file.close(this.fd);
+    recycleBuffer(this.#memory);
   }
 
   [Symbol.dispose](): void {

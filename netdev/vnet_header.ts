@@ -46,11 +46,13 @@ export function writeVnetHeader(view: DataView, at: number, packet: Packet): voi
   view.setUint16(at + virtio_net_hdr.csum_offset, third, true);
 }
 
-/** Bytes of a train's headers (hdr_len): what the kernel must have contiguous. A hint, kept within the frame. */
+/** Bytes of a train's headers (hdr_len): what the kernel must have contiguous. A hint, kept within the frame; 0: not known. */
 function headersSize(packet: Packet): number {
-  const l4At = packet.start + packet.csumStart;
+  // Without a partial checksum csumStart means nothing, and after a pop_vlan it is negative.
+  const l4At = packet.needsCsum ? packet.start + packet.csumStart : packet.l4At;
+  if (l4At === 0) return 0;
   const type = packet.gsoType & ~GSO_ECN;
-  let size = packet.csumStart;
+  let size = l4At - packet.start;
   if (type === GSO_UDP_L4) {
     size += UDP_HEADER_SIZE;
   } else if (type === GSO_TCPV4 || type === GSO_TCPV6) {

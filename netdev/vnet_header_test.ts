@@ -41,6 +41,18 @@ Deno.test("writeVnetHeader: partial checksum, and trains with the size of their 
   assert.equal(written(packet)[2], 50, "headers end with the frame");
 });
 
+Deno.test("writeVnetHeader: a train without a partial checksum whose tag was taken off", () => {
+  const packet = blank();
+  packet.gsoType = GSO_TCPV4;
+  packet.gsoSize = 1400;
+  packet.csumStart = -4; // popVlan moved it, as if it meant something
+  packet.bytes.fill(0, 96, 140);
+  assert.deepEqual(written(packet), [0, 1, 0, 0, 0x78, 5, 0, 0, 0, 0]);
+  packet.l4At = 134;
+  packet.view.setUint8(134 + 12, 0x80);
+  assert.deepEqual(written(packet), [0, 1, 34 + 32, 0, 0x78, 5, 0, 0, 0, 0]);
+});
+
 Deno.test("readVnetHeader: gives back what was written", () => {
   const packet = blank();
   packet.needsCsum = true;

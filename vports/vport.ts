@@ -146,7 +146,7 @@ export interface VportOps<Options = unknown> {
   readonly type: string;
   /** One line for lists. */
   readonly summary: string;
-  /** Bytes that `send` may prepend; at most HEADROOM − 64. */
+  /** Bytes in front of a packet's `start` that `send` may write: they are there, and lent as the frame is. At most HEADROOM − 64. */
   readonly headroom: number;
   /** Checks `key=value` options and fills in defaults. Touches nothing outside. Throws OptionError naming the key. */
   parseOptions(raw: ReadonlyMap<string, string>): Options;

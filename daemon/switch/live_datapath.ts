@@ -171,7 +171,6 @@ export class LiveDatapath {
     if (port === undefined) return;
     this.#ports.delete(portNo);
     await this.#forgetPort(portNo);
-    new MacTable(this.#macs).forget(portNo);
     port.attachment?.detach(how);
   }
 
@@ -304,7 +303,7 @@ export class LiveDatapath {
     return { mac: attachment?.mac, mtu: attachment?.mtu, ifindex: attachment?.ifindex };
   }
 
-  /** No thread holds anything of the port afterwards; but one that hangs, which is only logged. */
+  /** No thread and no station is at the port afterwards; a thread that hangs is only logged. */
   async #forgetPort(portNo: number): Promise<void> {
     try {
       await this.#everyThread((link, datapath) =>
@@ -313,6 +312,7 @@ export class LiveDatapath {
     } catch (error) {
       this.#context.warn(error instanceof Error ? error.message : String(error));
     }
+    new MacTable(this.#macs).forget(portNo);
   }
 
   /** Asks all threads and waits for all; throws the first error when every one has answered. */

@@ -26,6 +26,8 @@ const POLL_ROUNDS = 4;
 /** How long a thread with a receiver that has no fd waits. */
 const DOZE_MS = 1;
 const SETTLE_ROUNDS = 100;
+/** How often in one round datapaths may hand packets to each other; the rest goes with the next round. */
+const PASSES_MAX = 16;
 /** Token of the eventfd; receivers have theirs from 1 on. */
 const WAKE_TOKEN = 0;
 
@@ -76,6 +78,8 @@ export class PacketLoop implements PipelineHost, FailureSink {
   /** Receivers that only epoll knows about. */
   #reported = 0;
   #inPipeline = false;
+  /** A port has handed over packets from within its `send`. */
+  #handedBack = false;
   /** Handed over since the last flush, bytes. */
   #bytes = 0;
   /** Something was handed over since the last flush. */
@@ -95,6 +99,8 @@ export class PacketLoop implements PipelineHost, FailureSink {
   run(): "stop" | "event-loop" {
     const { words } = this;
     words[ACTIVITY] = RUNNING;
+    // A new thread counts as asleep: its first rounds read tables as all others do.
+    this.#options.grace.wake();
     for (;;) {
       if (Atomics.load(words, STOP) !== 0) return "stop";
       words[HEARTBEAT] = (words[HEARTBEAT]! + 1) | 0;
@@ -107,10 +113,11 @@ export class PacketLoop implements PipelineHost, FailureSink {
         }
       }
       const handled = this.#receiveAll();
-      if (this.#busy) this.endRound();
+      // Also when all that was taken was dropped by its receiver: a ring lends until it is released.
+      if (this.#busy || handled > 0) this.endRound();
       if (this.#failed.length > 0) this.#closeFailed();
       this.#options.grace.quiescent();
-      if (handled === 0) this.#sleep();
+      if (handled === 0 && !this.#busy) this.#sleep();
       else if (this.#reported > 0 && (this.round & (POLL_ROUNDS - 1)) === 0) this.#poll(0);
     }
   }
@@ -129,13 +136,18 @@ export class PacketLoop implements PipelineHost, FailureSink {
   endRound(): void {
     this.#drain();
     for (let i = 0; i < this.#sources.length; i++) this.#release(this.#sources[i]!);
-    this.#busy = false;
+    this.#busy = this.#handedBack;
   }
 
   #drain(): void {
     const nowMs = this.#options.clock.nowMs();
     this.#inPipeline = true;
-    for (let i = 0; i < this.#pipelines.length; i++) this.#pipelines[i]!.finish(nowMs);
+    for (let pass = 0; pass < PASSES_MAX; pass++) {
+      this.#handedBack = false;
+      for (let i = 0; i < this.#pipelines.length; i++) this.#pipelines[i]!.finish(nowMs);
+      // A port of one datapath may have handed packets to another that had finished.
+      if (!this.#handedBack) break;
+    }
     this.#inPipeline = false;
     this.flush();
     this.#bytes = 0;
@@ -174,6 +186,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
     this.#bytes += packet.end - packet.start;
     const nested = this.#inPipeline; // a port that hands back within `send` what it is sent
     this.#inPipeline = true;
+    if (nested) this.#handedBack = true;
     pipeline.receive(portNo, packet);
     this.#inPipeline = nested;
     if (this.#bytes >= ROUND_SIZE_MAX && !nested) this.#drain();
@@ -297,6 +310,8 @@ export class PacketLoop implements PipelineHost, FailureSink {
 
   #closeFailed(): void {
     for (const { port, thrown } of this.#failed.splice(0)) {
+      // Removed since: its number may be another port's.
+      if (port.closed) continue;
       this.detach(port);
       closeVport(port);
       this.#options.reportFailure(port, thrown);

@@ -176,9 +176,12 @@ class PacketThread {
         return this.#datapath(request.params.datapath).failPort(request.params.portNo);
       case "command": {
         const { datapath, portNo, name, data } = request.params;
-        const result = this.#datapath(datapath).command(portNo, name, data);
-        this.#loop.endRound();
-        return result;
+        try {
+          return this.#datapath(datapath).command(portNo, name, data);
+        } finally {
+          // What was handed over before a throw is in flight too.
+          this.#loop.endRound();
+        }
       }
       case "report":
         this.#loop.settle();

@@ -68,7 +68,8 @@ export class ThreadDatapath {
       host: this.#host,
     });
     const { loop } = this.#common;
-    const port = new ThreadPort({ datapath: this.#number, portNo }, vport, loop);
+    const { headroom } = ops;
+    const port = new ThreadPort({ datapath: this.#number, portNo, headroom }, vport, loop);
     try {
       loop.attach(port);
     } catch (error) {

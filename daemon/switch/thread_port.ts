@@ -22,6 +22,7 @@ export class ThreadPort implements OutputPort {
   readonly portNo: number;
   readonly takesPartialChecksums: boolean;
   readonly takesSegmentTrains: boolean;
+  readonly headroom: number;
   readonly vport: Vport;
   readonly #sink: FailureSink;
   readonly #words: Int32Array;
@@ -29,9 +30,15 @@ export class ThreadPort implements OutputPort {
   /** Its Vport is closed: nothing of it may be called. */
   closed = false;
 
-  constructor(address: { datapath: number; portNo: number }, vport: Vport, sink: FailureSink) {
+  /** `headroom`: the type's (VportOps.headroom), absent 0. */
+  constructor(
+    address: { datapath: number; portNo: number; headroom?: number | undefined },
+    vport: Vport,
+    sink: FailureSink,
+  ) {
     this.datapath = address.datapath;
     this.portNo = address.portNo;
+    this.headroom = address.headroom ?? 0;
     this.vport = vport;
     this.takesPartialChecksums = vport.takesPartialChecksums;
     this.takesSegmentTrains = vport.takesSegmentTrains;

@@ -35,8 +35,12 @@ rootTest("demo: Ctrl-C leaves no namespace and no process behind", async () => {
   const { code } = await demo.status;
   assert.notEqual(code, 0);
   assert.deepEqual(await namespaces(prefix), []);
-  const left = await run(["pgrep", "-af", prefix]);
-  assert.equal(left.stdout, "");
+  await eventually(
+    "no process is left",
+    async () => (await run(["pgrep", "-f", prefix])).stdout === "",
+  );
+  const files = [...Deno.readDirSync("/tmp")].map(({ name }) => name);
+  assert.deepEqual(files.filter((name) => name.startsWith(prefix)), []);
 });
 
 /** Words that make a command an ordinary user's. */

@@ -25,6 +25,26 @@ export function rootTest(name: string, fn: (t: Deno.TestContext) => Promise<void
   });
 }
 
+/**
+ * Waits until the process that holds its stdin is gone, however it went (deno test ends at Ctrl-C
+ * without running a handler), and removes what is left of the lab $1 with the folder $2.
+ */
+const WATCHDOG = `cat > /dev/null
+for name in $(ip netns list | cut -d' ' -f1 | grep "^$1-"); do
+  ip netns pids "$name" | xargs -r kill -9
+  ip netns del "$name"
+done
+rm -rf "$2"`;
+
+function startWatchdog(prefix: string, folder: string): Deno.ChildProcess {
+  return new Deno.Command("setsid", {
+    args: ["sh", "-c", WATCHDOG, "sh", prefix, folder],
+    stdin: "piped",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+}
+
 const labs = new Set<Lab>();
 
 function takeDownAll(): void {
@@ -38,13 +58,14 @@ function listen(): void {
   if (listening) return;
   listening = true;
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    const onSignal = (): void => {
+    Deno.addSignalListener(signal, () => {
       takeDownAll();
-      // Not Deno.exit: inside a test that is only an exception.
-      Deno.removeSignalListener(signal, onSignal);
-      Deno.kill(Deno.pid, signal);
-    };
-    Deno.addSignalListener(signal, onSignal);
+      try {
+        Deno.exit(signal === "SIGINT" ? 130 : 143);
+      } catch {
+        Deno.kill(Deno.pid, "SIGKILL"); // inside a test, exit is only an exception
+      }
+    });
   }
   globalThis.addEventListener("unload", takeDownAll);
 }
@@ -127,6 +148,7 @@ export class Lab implements AsyncDisposable {
   readonly #namespaces: string[] = [];
   readonly #folder: string;
   #down = false;
+  readonly #watchdog: Deno.ChildProcess;
   /** Where the switch runs and its ports lie. */
   readonly sw: Namespace;
   readonly denovs: Denovs;
@@ -134,6 +156,7 @@ export class Lab implements AsyncDisposable {
   private constructor(prefix: string, folder: string) {
     this.#prefix = prefix;
     this.#folder = folder;
+    this.#watchdog = startWatchdog(prefix, folder);
     this.sw = new Namespace(`${prefix}-sw`);
     this.denovs = new Denovs(folder, ["ip", "netns", "exec", this.sw.name]);
   }
@@ -211,6 +234,8 @@ export class Lab implements AsyncDisposable {
     labs.delete(this);
     this.denovs.kill();
     stopAll(this.#prefix);
+    // A killed client may be in the middle of a system call that makes a file in the folder.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
     for (const name of this.#namespaces) {
       new Deno.Command("ip", { args: ["netns", "del", name], stderr: "null" }).outputSync();
     }
@@ -224,6 +249,8 @@ export class Lab implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.denovs.end();
     this.takeDown();
+    await this.#watchdog.stdin.close();
+    await this.#watchdog.status;
   }
 }
 

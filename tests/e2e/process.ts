@@ -7,7 +7,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
-/** Still running, with the words of their command line. */
+/** Still running, with the words of their command line and environment. */
 const running = new Map<Deno.ChildProcess, string>();
 
 /** Runs a command to its end; after `timeoutMs` (30 s) it is killed, which shows as code 137. */
@@ -23,7 +23,7 @@ export async function run(
     stderr: "piped",
     env: { LC_ALL: "C", NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1", ...options.env },
   }).spawn();
-  running.set(child, command.join(" "));
+  running.set(child, [...command, ...Object.values(options.env ?? {})].join(" "));
   const timer = setTimeout(() => signalTo(child, "SIGKILL"), options.timeoutMs ?? 30_000);
   try {
     if (options.input !== undefined) {
@@ -71,7 +71,7 @@ export function signalTo(child: Deno.ChildProcess, signal: Deno.Signal): void {
   }
 }
 
-/** Kills what still runs and has `word` in its command line. */
+/** Kills what still runs and has `word` in its command line or environment. */
 export function stopAll(word: string): void {
   for (const [child, line] of running) if (line.includes(word)) signalTo(child, "SIGKILL");
 }
