@@ -103,7 +103,10 @@ export class Pipeline {
   receive(portNo: number, packet: Packet): void {
     packet.inPort = portNo;
     const size = packet.end - packet.start;
-    if (size < ETHERNET_SIZE || size > FRAME_SIZE_MAX || this.#count === PENDING_MAX) {
+    if (
+      size < ETHERNET_SIZE || size > FRAME_SIZE_MAX || this.#count === PENDING_MAX ||
+      packet.end > packet.tailLimit || packet.start < packet.headLimit
+    ) {
       this.#refuse(portNo, packet);
       return;
     }
@@ -146,9 +149,9 @@ export class Pipeline {
     const size = packet.end - packet.start;
     const reason = size < ETHERNET_SIZE
       ? FRAME_TOO_SHORT
-      : size > FRAME_SIZE_MAX
-      ? FRAME_TOO_LONG
-      : QUEUE_FULL;
+      : this.#count === PENDING_MAX
+      ? QUEUE_FULL
+      : FRAME_TOO_LONG; // or a careless plug-in's frame that leaves its buffer
     this.#accounts.rxDropped(portNo, reason);
     this.#outputs.recycle(packet);
   }

@@ -186,6 +186,16 @@ Deno.test("Pipeline: frames shorter than an Ethernet header or longer than a buf
   assert.equal(bench.count(RECEIVED), 2);
 });
 
+Deno.test("Pipeline.receive: a frame that leaves its buffer is refused, and the next one goes on", () => {
+  const bench = new Bench();
+  bench.flow(1, program(output(2)));
+  const careless = received();
+  careless.end = careless.tailLimit + 1;
+  bench.round(1, careless, received());
+  assert.deepEqual(bench.drops(), { "frame-too-long": 1 });
+  assert.deepEqual(bench.sentCounts(), [0, 1, 0]);
+});
+
 Deno.test("Pipeline: miss drop counts missed, lost and no-upcall-handler", () => {
   const bench = new Bench();
   bench.round(1, received());

@@ -236,9 +236,16 @@ export class LiveDatapath {
     };
   }
 
-  /** Removes all ports, then the datapath from the threads. Its table must not be used any more. */
+  /**
+   * Removes all ports, then the datapath from the threads. Its table must not be used any more.
+   * The devices are given back also when a thread hangs, which is only logged.
+   */
   async close(how: "close" | "delete"): Promise<void> {
-    await this.#everyThread((link, datapath) => link.request("remove-datapath", { datapath }));
+    try {
+      await this.#everyThread((link, datapath) => link.request("remove-datapath", { datapath }));
+    } catch (error) {
+      this.#context.warn(error instanceof Error ? error.message : String(error));
+    }
     this.detachAll(how);
     this.#context.onClosed();
   }
