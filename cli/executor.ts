@@ -59,8 +59,8 @@ class StateFirst implements SessionExecutor {
     this.#reached = reached;
   }
 
-  get offline(): boolean {
-    return this.#current?.offline ?? false;
+  get savedOffline(): boolean {
+    return this.#current?.savedOffline ?? false;
   }
 
   execute: SessionExecutor["execute"] = async (method, params) => {

@@ -90,12 +90,16 @@ export const flowSave: Command<CliContext> = buildCommand<SaveFlags, string[], C
     if (file === undefined || file === "-") {
       await session.submit(
         flags,
-        { method: "flow-dump", params: { dp, names } },
+        { method: "flow-dump", params: { dp, names, givenUfids: true } },
         ({ flows }) => renderFlowFile(title(dp), flows),
       );
       return;
     }
-    const { flows } = await session.query(flags, "flow-dump", { dp, names });
+    const { flows } = await session.query(flags, "flow-dump", {
+      dp,
+      names,
+      givenUfids: true,
+    });
     try {
       Deno.writeTextFileSync(file, renderFlowFile(title(dp), flows));
     } catch (error) {

@@ -9,7 +9,6 @@ import {
   type Executor,
   type MethodName,
   type Methods,
-  SAVED_METHODS,
 } from "../daemon/api.ts";
 import type { CommonFlags } from "./flags.ts";
 import type { Output } from "./output.ts";
@@ -21,7 +20,8 @@ export type ConfigRequest = {
 
 /** An executor that holds a connection or a lock, and knows whether a daemon is behind it. */
 export interface SessionExecutor extends Executor {
-  readonly offline: boolean;
+  /** Whether a request has changed the saved state while no daemon runs. */
+  readonly savedOffline: boolean;
   close(): void;
 }
 
@@ -83,7 +83,7 @@ export class LiveSession implements Session {
       const result = await executor.execute(request.method, request.params);
       if (flags.json === true) this.output.print(`${JSON.stringify(result, null, 2)}\n`);
       else if (render !== undefined) this.output.print(render(result));
-      if (executor.offline && SAVED_METHODS.has(request.method)) {
+      if (executor.savedOffline) {
         this.output.note("denovs: saved; no daemon is running\n");
       }
     } finally {

@@ -23,13 +23,13 @@ export type Answers = { readonly [M in MethodName]?: Methods[M]["result"] | Erro
 export async function runCli(
   words: readonly string[],
   answers: Answers = {},
-  offline = false,
+  savedOffline = false,
 ): Promise<Outcome> {
   const output = new TextOutput();
   const asked: Asked[] = [];
   const canned: Readonly<Record<string, unknown>> = { ...DEFAULTS, ...answers };
-  const executor: Executor & { offline: boolean; close(): void } = {
-    offline,
+  const executor: Executor & { savedOffline: boolean; close(): void } = {
+    savedOffline,
     execute: (method, params) => {
       asked.push({ method, params: JSON.parse(JSON.stringify(params)) });
       const answer = canned[method];

@@ -50,6 +50,8 @@ export interface FlowParams extends DpParams {
 export interface FlowInfo {
   /** 8-4-4-4-12 hex digits. */
   readonly ufid: string;
+  /** It is the user's, not the hash of key and mask. Only when asked for. */
+  readonly givenUfid?: boolean;
   /** Canonical text, fields in the order of OVS 3.2 and later. */
   readonly flow: string;
   /** The same with wildcarded fields too (dump-flows -m). Only when asked for. */
@@ -227,6 +229,8 @@ export interface Methods {
       filter?: string | undefined;
       names?: boolean | undefined;
       verbose?: boolean | undefined;
+      /** Say which flows have a UFID of the user's own. */
+      givenUfids?: boolean | undefined;
     };
     result: { flows: readonly FlowInfo[] };
   };

@@ -9,6 +9,8 @@ import { CommandError, type Executor, type MethodName, type Methods } from "./ap
 export interface OpenExecutor extends Executor {
   /** Whether the saved state is edited, with no daemon running. */
   readonly offline: boolean;
+  /** Whether a request has changed the saved state while no daemon runs. */
+  readonly savedOffline: boolean;
   /** A method with a slash (`dpctl/show`): strings in, text out. Refused with EOPNOTSUPP offline. */
   text(method: string, args: readonly string[]): Promise<string>;
   /** Gives the connection or the lock back. Never throws. */
@@ -58,6 +60,7 @@ export function reach(options: ReachOptions): OpenExecutor {
 /** One connection to the daemon. Requests go out one after another. */
 class Connection implements OpenExecutor {
   readonly offline = false;
+  readonly savedOffline = false;
   readonly #connection: Deno.UnixConn;
   readonly #socket: string;
   #nextId = 1;
@@ -169,6 +172,10 @@ class Reached implements OpenExecutor {
 
   get offline(): boolean {
     return this.#current?.offline ?? false;
+  }
+
+  get savedOffline(): boolean {
+    return this.#current?.savedOffline ?? false;
   }
 
   execute<M extends MethodName>(

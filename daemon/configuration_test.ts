@@ -479,6 +479,19 @@ Deno.test("flow-dump filters by an OpenFlow match; flow-flush empties the table"
   assert.deepEqual(await dump(configuration), []);
 });
 
+Deno.test("flow-dump says which UFIDs users gave, when asked", async () => {
+  const { configuration } = makeConfiguration();
+  await configuration.execute("dp-add", { dp: "br0" });
+  const ufid = "8a6e0b5c-0000-4b5e-9d7b-0123456789ab";
+  await configuration.execute("flow-load", { text: `ufid:${ufid},in_port(1) 2\nin_port(2) 1` });
+  const { flows } = await configuration.execute("flow-dump", { givenUfids: true });
+  assert.deepEqual(flows.map((flow) => [flow.actions, flow.givenUfid]), [
+    ["2", true],
+    ["1", undefined],
+  ]);
+  assert.equal(flows[0]!.ufid, ufid);
+});
+
 Deno.test("dp-set changes the miss policy; dp-del takes ports and flows with it", async () => {
   const { backend, configuration } = makeConfiguration();
   await configuration.execute("dp-add", { dp: "br0" });

@@ -10,11 +10,13 @@ import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import { parseOfMatch } from "../datapath/of_match.ts";
 import { formatActions } from "../datapath/text/action_text.ts";
 import { formatFlow } from "../datapath/text/flow_text.ts";
+import { flowUfid } from "../datapath/ufid.ts";
 
 /** How flows are written. */
 interface FlowStyle {
   readonly names: boolean;
   readonly verbose: boolean;
+  readonly givenUfids: boolean;
 }
 
 /** An OpenFlow match that flows must meet. */
@@ -55,7 +57,7 @@ export async function getFlow(
   const table = await datapath.backend.table();
   const at = findFlow(datapath, table, flow);
   if (at < 0) refuseMissing({ datapath, table }, "get", parseNamed({ datapath }, flow));
-  const style: FlowStyle = { names, verbose: true };
+  const style: FlowStyle = { names, verbose: true, givenUfids: false };
   return { flow: describeFlow({ backend, datapath, table }, at, style) };
 }
 
@@ -66,8 +68,9 @@ export async function getFlow(
 export async function dumpFlows(
   backend: Backend,
   model: Model,
-  { dp, filter: match, names = false, verbose = false }: Methods["flow-dump"]["params"],
+  params: Methods["flow-dump"]["params"],
 ): Promise<Methods["flow-dump"]["result"]> {
+  const { dp, filter: match, names = false, verbose = false, givenUfids = false } = params;
   const datapath = findDatapath(model, dp);
   const filter = match === undefined ? undefined : parseOfMatch(match);
   const table = await datapath.backend.table();
@@ -75,7 +78,7 @@ export async function dumpFlows(
   const flows: FlowInfo[] = [];
   for (const at of table.publishedIndexes()) {
     if (filter === undefined || meets(table, at, filter)) {
-      flows.push(describeFlow(source, at, { names, verbose }));
+      flows.push(describeFlow(source, at, { names, verbose, givenUfids }));
     }
     await backend.rest();
   }
@@ -119,8 +122,11 @@ function describeFlow(
   const key = table.key(at);
   const mask = table.mask(at);
   const options = style.names ? { names: datapath } : {};
+  const ufid = table.ufid(at);
+  const given = style.givenUfids && ufid !== flowUfid(datapath.record.ufidSeed, key, mask);
   const info: FlowInfo = {
-    ufid: formatUfid(table.ufid(at)),
+    ufid: formatUfid(ufid),
+    ...(given ? { givenUfid: true } : {}),
     flow: formatFlow(key, mask, options),
     actions: formatActions(decodeActions(table.publishedActions(at)), options),
     ...statsOf(table, at, backend.nowMs()),

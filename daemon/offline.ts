@@ -82,6 +82,10 @@ class MissingState implements OpenExecutor {
     return await this.#editor.execute(method, params);
   }
 
+  get savedOffline(): boolean {
+    return this.#editor?.savedOffline ?? false;
+  }
+
   text(method: string): Promise<string> {
     return refuseText(method);
   }
@@ -97,12 +101,17 @@ class OfflineEditor implements OpenExecutor {
   readonly #lock: Lock | undefined;
   readonly #store: Store;
   readonly #configuration: Configuration;
+  readonly #backend: OfflineBackend;
 
   constructor(lock: Lock | undefined, store: Store, types: VportRegistry) {
     this.#lock = lock;
     this.#store = store;
-    const backend = new OfflineBackend(store, types);
-    this.#configuration = new Configuration(backend, loadModel(store));
+    this.#backend = new OfflineBackend(store, types);
+    this.#configuration = new Configuration(this.#backend, loadModel(store));
+  }
+
+  get savedOffline(): boolean {
+    return this.#backend.saved;
   }
 
   execute<M extends MethodName>(

@@ -38,6 +38,8 @@ const NO_COUNTERS: DatapathCounters = {
 
 export class OfflineBackend implements Backend {
   readonly offline = true;
+  /** Something was written into the state. */
+  saved = false;
   readonly types: VportRegistry;
   readonly #store: Store;
 
@@ -55,7 +57,10 @@ export class OfflineBackend implements Backend {
   }
 
   save(changes: readonly StoreChange[]): Promise<void> {
-    this.#store.apply(changes);
+    if (changes.length > 0) {
+      this.#store.apply(changes);
+      this.saved = true;
+    }
     return Promise.resolve();
   }
 

@@ -40,3 +40,18 @@ Deno.test("an unknown port type: types of plug-ins need the daemon", async () =>
     offline.close();
   });
 });
+
+Deno.test("savedOffline: only what changes something is saved", async () => {
+  await withDirectory(async (directory) => {
+    const state = `${directory}/state.db`;
+    const first = await openOffline(state);
+    await first.execute("dp-add", { dp: "dummy@dp0" });
+    assert(first.savedOffline);
+    first.close();
+    const second = await openOffline(state);
+    await second.execute("dp-list", {});
+    await second.execute("dp-add", { dp: "dummy@dp0", mayExist: true });
+    assert(!second.savedOffline);
+    second.close();
+  });
+});

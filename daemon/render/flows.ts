@@ -53,9 +53,12 @@ export function renderFlows(flows: readonly FlowInfo[], options: FlowRenderOptio
   return text;
 }
 
-/** The flows in the form that flow-load reads: `add FLOW ACTIONS`. */
+/** The flows in the form that flow-load reads: `add FLOW ACTIONS`, with the UFIDs that users gave. */
 export function renderFlowFile(title: string, flows: readonly FlowInfo[]): string {
   let text = `# ${title}\n`;
-  for (const flow of flows) text += `add ${flow.flow} ${flow.actions}\n`;
+  for (const flow of flows) {
+    const ufid = flow.givenUfid ? `ufid:${flow.ufid},` : "";
+    text += `add ${ufid}${flow.flow} ${flow.actions}\n`;
+  }
   return text;
 }

@@ -51,4 +51,8 @@ Deno.test("renderFlows and renderFlowFile: a line for each flow", () => {
   assert.equal(renderFlows([]), "");
   assert.equal(renderFlows([FLOW, FLOW]).split("\n").length, 3);
   assert.equal(renderFlowFile("x", [FLOW]), `# x\nadd ${FLOW.flow} ${FLOW.actions}\n`);
+  assert.equal(
+    renderFlowFile("x", [{ ...FLOW, givenUfid: true }]),
+    `# x\nadd ufid:${FLOW.ufid},${FLOW.flow} ${FLOW.actions}\n`,
+  );
 });
