@@ -39,6 +39,9 @@ export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 
+// linux/prctl.h
+export const PR_SET_TIMERSLACK = 29;
+
 // linux/time.h
 export const CLOCK_MONOTONIC = 1;
 
@@ -125,6 +128,7 @@ export const PACKET_COPY_THRESH = 7;
 export const PACKET_AUXDATA = 8;
 export const PACKET_VERSION = 10;
 export const PACKET_RESERVE = 12;
+export const PACKET_TX_RING = 13;
 export const PACKET_VNET_HDR = 15;
 export const PACKET_FANOUT = 18;
 export const PACKET_IGNORE_OUTGOING = 23;
@@ -133,6 +137,9 @@ export const PACKET_FANOUT_HASH = 0;
 /** Linux 6.4: fanout groups look at this flag, not at PACKET_IGNORE_OUTGOING. */
 export const PACKET_FANOUT_FLAG_IGNORE_OUTGOING = 0x4000;
 export const TPACKET_V2 = 1;
+export const TP_STATUS_AVAILABLE = 0;
+export const TP_STATUS_SEND_REQUEST = 1;
+export const TP_STATUS_WRONG_FORMAT = 4;
 export const TP_STATUS_KERNEL = 0;
 export const TP_STATUS_USER = 1;
 export const TP_STATUS_COPY = 2;

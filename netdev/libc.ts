@@ -52,6 +52,8 @@ export interface PollCalls {
   epoll_wait(epfd: number, events: Deno.PointerValue, max: number, timeoutMs: number): number;
   /** `int eventfd(unsigned initial, int flags)` */
   eventfd(initial: number, flags: number): number;
+  /** `int usleep(useconds_t us)` */
+  usleep(us: number): number;
 }
 
 /** Sockets. */
@@ -92,6 +94,8 @@ export interface KernelCalls {
   bpf(number: bigint, command: bigint, attributes: BufferSource, size: bigint): number;
   /** `int setns(int fd, int nstype)` */
   setns(fd: number, nstype: number): number;
+  /** `int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)` */
+  prctl(option: number, a: bigint, b: bigint, c: bigint, d: bigint): number;
 }
 
 /** What a daemon does once. */
@@ -142,6 +146,7 @@ function openPoll(): PollCalls {
     epoll_ctl: { parameters: ["i32", "i32", "i32", "buffer"], result: "i32" },
     epoll_wait: { parameters: ["i32", "pointer", "i32", "i32"], result: "i32" },
     eventfd: { parameters: ["u32", "i32"], result: "i32" },
+    usleep: { parameters: ["u32"], result: "i32" },
   }).symbols;
 }
 
@@ -168,6 +173,7 @@ function openKernel(): KernelCalls {
   return Deno.dlopen(LIBC, {
     bpf: { name: "syscall", parameters: ["i64", "i64", "buffer", "u64"], result: "i32" },
     setns: { parameters: ["i32", "i32"], result: "i32" },
+    prctl: { parameters: ["i32", "u64", "u64", "u64", "u64"], result: "i32" },
   }).symbols;
 }
 

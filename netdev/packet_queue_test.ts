@@ -121,7 +121,7 @@ function withoutBpf(): Libc {
     refused = false;
     return was ? EPERM : real.errno();
   };
-  const kernel = { bpf, setns: real.kernel.setns };
+  const kernel = { bpf, setns: real.kernel.setns, prctl: real.kernel.prctl };
   return { file, memory, poll, socket, clock, kernel, process, errno };
 }
 

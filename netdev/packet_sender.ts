@@ -13,12 +13,14 @@ import type { Packet } from "../datapath/packet.ts";
 import { type Libc, libc } from "./libc.ts";
 import type { PacketHost } from "./packet_host.ts";
 import { PortSender } from "./port_sender.ts";
+import { TransmitRing } from "./transmit_ring.ts";
 
 const PORT_DOWN = dropReason("port-down");
 
 /** The sender of all packet-socket ports of a thread; has the shape of vports' `Sender`. */
 export class PacketSender {
   readonly #libc: Libc = libc();
+  readonly #ring: TransmitRing = TransmitRing.open();
   readonly #ports: (PortSender | undefined)[] = [];
   /** Ports with something queued, the first #waitingCount of them. */
   readonly #waiting: PortSender[] = [];
@@ -31,7 +33,7 @@ export class PacketSender {
 
   /** Prepares for sending to a device; returns the slot to send by. `host` counts what the device refuses. Throws SystemError and leaves nothing behind. */
   addPort(ifindex: number, portNo: number, host: PacketHost): number {
-    const port = PortSender.open(this.#libc, { ifindex, portNo, host });
+    const port = PortSender.open(this.#libc, { ifindex, portNo, host }, this.#ring);
     const free = this.#ports.indexOf(undefined);
     const slot = free >= 0 ? free : this.#ports.length;
     this.#ports[slot] = port;
@@ -68,6 +70,7 @@ export class PacketSender {
     this.flush();
     for (const port of this.#ports) port?.close();
     this.#ports.length = 0;
+    this.#ring.close();
   }
 
   [Symbol.dispose](): void {

@@ -5,9 +5,13 @@
  *
  * The virtio_net_hdr of a packet is written into its headroom, right in front of the frame, so that
  * a message is one piece; a packet without headroom takes two.
+ *
+ * Small frames at the beginning of what is gathered go by the thread's transmit ring, which is cheaper
+ * (transmit_ring.ts); what the ring does not take, and all behind it, goes by messages. So frames
+ * keep their order, and every refusal is counted in one place.
  */
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import { GSO_NONE, type Packet } from "../datapath/packet.ts";
 import {
   AF_PACKET,
   EAGAIN,
@@ -34,6 +38,7 @@ import { allocateBuffer, type MappedBuffer, pointerTo, recycleBuffer } from "./m
 import type { PacketHost } from "./packet_host.ts";
 import { openSocket, setOption, setSendBuffer } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
+import { fitsRing, type TransmitRing } from "./transmit_ring.ts";
 import { writeVnetHeader } from "./vnet_header.ts";
 
 /** Messages of one system call; when so many are gathered they are sent early. */
@@ -45,7 +50,10 @@ const BUFFER_SIZE = 4 << 20;
 const IOVECS_AT: number = MESSAGES_MAX * mmsghdr.size;
 const VNETS_AT: number = IOVECS_AT + MESSAGES_MAX * 2 * iovec.size;
 const VNET_STRIDE = 16;
-const MEMORY_SIZE: number = VNETS_AT + MESSAGES_MAX * VNET_STRIDE;
+/** The message that names the device to the ring, and the address. */
+const RING_MESSAGE_AT: number = VNETS_AT + MESSAGES_MAX * VNET_STRIDE;
+const RING_ADDRESS_AT: number = RING_MESSAGE_AT + mmsghdr.size;
+const MEMORY_SIZE: number = RING_ADDRESS_AT + 32;
 /** Indexes into an Int32Array view. */
 const IOVECS_WORD: number = IOVECS_AT / 4;
 const IOVLEN_WORD: number = (mmsghdr.msg_hdr + msghdr.msg_iovlen) / 4;
@@ -77,21 +85,34 @@ export class PortSender {
   readonly #address: number;
   /** Pointers to each message: sending may have to go on in the middle. */
   readonly #messages: Deno.PointerObject[] = [];
+  readonly #ring: TransmitRing;
+  /** Names the device to the ring. */
+  readonly #ringMessage: Deno.PointerObject;
+  /** Where the virtio_net_hdr of each message lies, as the ring takes it. */
+  readonly #views: DataView<ArrayBuffer>[] = [];
+  readonly #starts: Int32Array<ArrayBuffer> = new Int32Array(MESSAGES_MAX);
   /** Messages gathered. */
   #count = 0;
+  /** How many of them, the first ones, the ring may take. */
+  #smallCount = 0;
 
-  /** Throws SystemError and leaves nothing behind. */
-  static open(calls: Libc, target: SendTarget): PortSender {
+  /** `ring` may serve other devices as well. Throws SystemError and leaves nothing behind. */
+  static open(calls: Libc, target: SendTarget, ring: TransmitRing): PortSender {
     const memory = allocateBuffer(MEMORY_SIZE);
     try {
-      return new PortSender(calls, target, memory);
+      return new PortSender(calls, target, { memory, ring });
     } catch (error) {
       recycleBuffer(memory);
       throw error;
     }
   }
 
-  private constructor(calls: Libc, target: SendTarget, memory: MappedBuffer) {
+  private constructor(
+    calls: Libc,
+    target: SendTarget,
+    parts: { memory: MappedBuffer; ring: TransmitRing },
+  ) {
+    const { memory, ring } = parts;
     this.#libc = calls;
     this.#sendmmsg = calls.socket.sendmmsg;
     this.#target = target;
@@ -105,6 +126,14 @@ export class PortSender {
       this.#messages.push(pointerTo(buffer, at * mmsghdr.size));
       this.#view.setBigUint64(at * mmsghdr.size + mmsghdr.msg_hdr + msghdr.msg_iov, iov, true);
     }
+    for (let at = 0; at < MESSAGES_MAX; at++) this.#views.push(this.#view);
+    this.#ring = ring;
+    this.#ringMessage = pointerTo(buffer, RING_MESSAGE_AT);
+    const ringHeader = RING_MESSAGE_AT + mmsghdr.msg_hdr;
+    const name = BigInt(buffer.address + RING_ADDRESS_AT);
+    this.#view.setBigUint64(ringHeader + msghdr.msg_name, name, true);
+    this.#view.setUint32(ringHeader + msghdr.msg_namelen, sockaddr_ll.size, true);
+    writeAddress(this.#view, RING_ADDRESS_AT, target.ifindex);
     this.#fd = openBound(calls, target.ifindex);
   }
 
@@ -124,6 +153,11 @@ export class PortSender {
       writeVnetHeader(packet.view, vnetAt, packet);
       this.#setIovec(iov, packet.buffer.address + vnetAt, size + virtio_net_hdr.size);
       this.#words[at * MESSAGE_WORDS + IOVLEN_WORD] = 1;
+      if (at === this.#smallCount && fitsRing(size) && packet.gsoType === GSO_NONE) {
+        this.#smallCount++;
+        this.#views[at] = packet.view;
+        this.#starts[at] = vnetAt;
+      }
     } else {
       const spareAt = VNETS_AT + at * VNET_STRIDE;
       writeVnetHeader(this.#view, spareAt, packet);
@@ -136,7 +170,7 @@ export class PortSender {
   /** Sends everything queued. Each packet that the device refuses is counted, and sending goes on behind it. */
   flush(): void {
     const count = this.#count;
-    let at = 0;
+    let at = this.#smallCount > 0 ? this.#sendByRing(this.#smallCount) : 0;
     while (at < count) {
       const sent = this.#sendmmsg(this.#fd, this.#messages[at] ?? null, count - at, MSG_DONTWAIT);
       if (sent > 0) {
@@ -150,7 +184,17 @@ export class PortSender {
       const refused = errno === EAGAIN ? count - at : 1;
       for (let left = refused; left > 0; left--) this.#countDrop(at++, reasonOf(errno));
     }
-    this.#count = 0;
+    this.#count = this.#smallCount = 0;
+  }
+
+  /** Sends the first `count` messages by the ring; returns how many it took. */
+  #sendByRing(count: number): number {
+    const ring = this.#ring;
+    for (let at = 0; at < count; at++) {
+      const size = this.#words[IOVECS_WORD + at * 2 * IOVEC_WORDS + 2]!;
+      if (!ring.put(this.#views[at]!, this.#starts[at]!, size)) break;
+    }
+    return ring.send(this.#ringMessage);
   }
 
   /** Closes the socket; what is still queued is lost. Never throws. */
@@ -188,8 +232,7 @@ function openBound(calls: Libc, ifindex: number): number {
     setOption(calls, fd, { level: SOL_PACKET, name: PACKET_VNET_HDR, label, doing }, 1);
     setSendBuffer(calls, fd, BUFFER_SIZE);
     const address = new DataView(new ArrayBuffer(sockaddr_ll.size));
-    address.setUint16(sockaddr_ll.sll_family, AF_PACKET, true);
-    address.setInt32(sockaddr_ll.sll_ifindex, ifindex, true);
+    writeAddress(address, 0, ifindex);
     if (calls.socket.bind(fd, address, sockaddr_ll.size) < 0) {
       throw new SystemError({ doing, syscall: "bind(AF_PACKET)", errno: calls.errno() });
     }
@@ -198,6 +241,11 @@ function openBound(calls: Libc, ifindex: number): number {
     calls.file.close(fd);
     throw error;
   }
+}
+
+function writeAddress(view: DataView, at: number, ifindex: number): void {
+  view.setUint16(at + sockaddr_ll.sll_family, AF_PACKET, true);
+  view.setInt32(at + sockaddr_ll.sll_ifindex, ifindex, true);
 }
 
 function reasonOf(errno: number): DropReason {

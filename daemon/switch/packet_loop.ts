@@ -15,6 +15,7 @@ import type { Poller } from "../../netdev/poller.ts";
 import type { Receiver, Sender } from "../../vports/vport.ts";
 import type { SwitchClock } from "./clock.ts";
 import { ACTIVITY, HEARTBEAT, POSTED, RUNNING, SLEEPING, STOP } from "./messages.ts";
+import { Moderation, NAP_US } from "./moderation.ts";
 import type { FailureSink, ThreadPort } from "./thread_port.ts";
 
 /** Packets that one receiver may hand over in a round. */
@@ -53,6 +54,8 @@ export interface LoopOptions {
   readonly clock: Pick<SwitchClock, "nowMs">;
   readonly poller: Pick<Poller, "add" | "remove" | "wait" | "token">;
   readonly pool: PacketPool;
+  /** Sleeps for so many microseconds, whatever comes. */
+  nap(us: number): void;
   /** Readable when the words have changed. */
   readonly wakeFd: number;
   /** Makes it unreadable again. */
@@ -70,6 +73,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
   readonly #byToken: Map<number, Source> = new Map();
   readonly #sinks: Sink[] = [];
   readonly #pipelines: Pipeline[] = [];
+  readonly #moderation: Moderation;
   readonly #failed: { port: ThreadPort; thrown: unknown }[] = [];
   #nextToken = WAKE_TOKEN + 1;
   #commandsSeen = 0;
@@ -82,6 +86,8 @@ export class PacketLoop implements PipelineHost, FailureSink {
   #handedBack = false;
   /** Handed over since the last flush, bytes. */
   #bytes = 0;
+  /** Handed over in this round and flushed already, bytes. */
+  #bytesFlushed = 0;
   /** Something was handed over since the last flush. */
   #busy = false;
   /** Number of the current round; a packet whose `lentInRound` it is must be left as it is. */
@@ -92,6 +98,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
   constructor(options: LoopOptions) {
     this.words = options.words;
     this.#options = options;
+    this.#moderation = new Moderation(options.clock);
     options.poller.add(options.wakeFd, WAKE_TOKEN);
   }
 
@@ -117,8 +124,15 @@ export class PacketLoop implements PipelineHost, FailureSink {
       if (this.#busy || handled > 0) this.endRound();
       if (this.#failed.length > 0) this.#closeFailed();
       this.#options.grace.quiescent();
-      if (handled === 0 && !this.#busy) this.#sleep();
-      else if (this.#reported > 0 && (this.round & (POLL_ROUNDS - 1)) === 0) this.#poll(0);
+      if (handled === 0 && !this.#busy) {
+        this.#sleep();
+        this.#moderation.slept();
+        continue;
+      }
+      const nap = !this.#busy && this.#moderation.afterRound(handled, this.#bytesFlushed);
+      this.#bytesFlushed = 0;
+      if (nap) this.#options.nap(NAP_US);
+      if (this.#reported > 0 && (nap || (this.round & (POLL_ROUNDS - 1)) === 0)) this.#poll(0);
     }
   }
 
@@ -150,6 +164,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
     }
     this.#inPipeline = false;
     this.flush();
+    this.#bytesFlushed += this.#bytes;
     this.#bytes = 0;
   }
 

@@ -19,6 +19,7 @@ class Scene {
   /** What epoll reports, one list of descriptors per wait; after the last the loop is stopped. */
   readonly reports: number[][] = [];
   readonly timeouts: number[] = [];
+  timeUs = 5000;
   readonly loop: PacketLoop;
   #reported: number[] = [];
 
@@ -30,7 +31,7 @@ class Scene {
         sleep: () => this.note("sleep"),
         wake: () => this.note("wake"),
       },
-      clock: { nowMs: () => 5 },
+      clock: { nowMs: () => Math.floor(this.timeUs / 1000) },
       poller: {
         add: (fd, token) => void this.watched.set(fd, token),
         remove: (fd) => void this.watched.delete(fd),
@@ -38,6 +39,7 @@ class Scene {
         token: (at) => this.watched.get(this.#reported[at]!)!,
       },
       pool: this.pool,
+      nap: (us) => this.note(`nap ${us}`),
       wakeFd: 3,
       drainWake: () => this.note("drain"),
       runCommands: () => (this.note("commands"), true),
@@ -113,6 +115,43 @@ Deno.test("PacketLoop.run: what a receiver took and dropped itself is released a
   scene.port(1, { receiver: { fd: 7, polled: true, receive, release } });
   scene.loop.run();
   assert.deepEqual(scene.diary, ["wake", "finish", "release", "sleep", "wake"]);
+});
+
+Deno.test("PacketLoop.run: naps between rounds under a stream of small frames, and polls the others", () => {
+  const scene = new Scene();
+  const { loop, pipeline } = scene;
+  const bytes = new Uint8Array(60);
+  const packet = new Packet({ bytes, view: new DataView(bytes.buffer), address: 0 });
+  packet.end = 60;
+  let rounds = 400;
+  const receive = (): number => {
+    if (rounds-- <= 0) return 0;
+    scene.timeUs += 50;
+    for (let count = 0; count < 20; count++) loop.receive(pipeline, 1, packet);
+    return 20;
+  };
+  scene.port(1, {
+    receiver: { fd: 7, polled: true, receive, release: () => scene.note("release") },
+  });
+  scene.port(2, { sender: { flush: () => scene.note("flush") } });
+  scene.port(3, { receiver: { fd: 8, receive: () => 0 } });
+  for (let time = 0; time < 400; time++) scene.reports.push([]);
+  loop.run();
+  const diary = scene.diary.filter((line) => !line.startsWith("packet"));
+  const first = diary.indexOf("nap 60");
+  const round = ["begin", "finish", "flush", "release"];
+  assert.deepEqual(diary.slice(first - 4, first + 10), [
+    ...round,
+    "nap 60",
+    ...round,
+    "nap 60",
+    ...round,
+  ]);
+  const naps = diary.filter((line) => line === "nap 60").length;
+  assert.ok(naps > 100 && naps < 250, `${naps} naps`);
+  // Every fourth round at first, and with every nap.
+  const polls = scene.timeouts.filter((timeoutMs) => timeoutMs === 0).length;
+  assert.equal(polls, naps + Math.floor((400 - naps) / 4));
 });
 
 Deno.test("PacketLoop: a port that was removed before its failure was handled is not reported", () => {

@@ -7,6 +7,7 @@ import { receiveMessageOnPort } from "node:worker_threads";
 import { ThreadGrace } from "../../datapath/flow_table/grace.ts";
 import { PacketPool, SLOT_SIZE } from "../../datapath/packet_pool.ts";
 import { allocateBuffer } from "../../netdev/memory.ts";
+import { openNap } from "../../netdev/nap.ts";
 import { EventFd, Poller } from "../../netdev/poller.ts";
 import { SystemError } from "../../netdev/system_error.ts";
 import { BUILTIN_TYPES } from "../../vports/builtin.ts";
@@ -100,6 +101,7 @@ class PacketThread {
       clock: this.#clock,
       poller: this.#poller,
       pool: this.#pool,
+      nap: openNap(),
       wakeFd: start.wakeFd,
       drainWake: () => this.#wake.clear(),
       runCommands: () => this.#runCommands(),

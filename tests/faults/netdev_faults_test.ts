@@ -60,6 +60,7 @@ class FaultyLibc implements Libc {
       epoll_ctl: wrapInt("epoll_ctl", poll.epoll_ctl),
       epoll_wait: wrapInt("epoll_wait", poll.epoll_wait),
       eventfd: wrapInt("eventfd", poll.eventfd),
+      usleep: poll.usleep,
     };
     this.socket = {
       socket: wrapInt("socket", socket.socket),
@@ -73,7 +74,7 @@ class FaultyLibc implements Libc {
     };
     this.clock = clock;
     this.process = this.#real.process;
-    this.kernel = { bpf: wrapInt("bpf", kernel.bpf), setns: kernel.setns };
+    this.kernel = { bpf: wrapInt("bpf", kernel.bpf), setns: kernel.setns, prctl: kernel.prctl };
   }
 
   errno(): number {
