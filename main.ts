@@ -24,6 +24,13 @@ if (role.startsWith("packet-")) {
     );
     startPacketThread();
   });
+} else if (role.startsWith("vport-")) {
+  await runRole(async () => {
+    const { startVportWorker }: typeof import("./vports/async_worker.ts") = await import(
+      "./vports/async_worker.ts" as string
+    );
+    startVportWorker();
+  });
 } else if (role === "store") {
   await runRole(async () => {
     const { runStoreWorker }: typeof import("./daemon/store_worker.ts") = await import(

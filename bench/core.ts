@@ -19,10 +19,12 @@ import * as ipv4 from "../datapath/headers/ipv4.ts";
 import * as udp from "../datapath/headers/udp.ts";
 import { KEY_WORDS } from "../datapath/key.ts";
 import { MacTable, makeMacTable } from "../datapath/mac_table.ts";
-import { extractKey } from "../datapath/extract.ts";
-import { Packet } from "../datapath/packet.ts";
-import { PacketPool, SLOT_SIZE } from "../datapath/packet_pool.ts";
+import { extractKey } from "../datapath/extract/extract.ts";
+import { Packet } from "../datapath/packet/packet.ts";
+import { PacketPool, SLOT_SIZE } from "../datapath/packet/packet_pool.ts";
 import { type OutputPort, Pipeline, type PipelineHost } from "../datapath/pipeline.ts";
+import { median } from "../tests/output.ts";
+import { cpuNs } from "./cpu.ts";
 
 const STRIDE = 2048;
 /** Where a ring's frames begin: 2 past a multiple of 4. */
@@ -186,15 +188,6 @@ function makeWorkload(
   return { name, ring, pipeline, host, counters };
 }
 
-/** CPU time of this thread in nanoseconds; where the system does not tell, the clock's. */
-function cpuNs(): number {
-  try {
-    return Number(Deno.readTextFileSync("/proc/thread-self/schedstat").split(" ")[0]);
-  } catch {
-    return performance.now() * 1e6;
-  }
-}
-
 /** Runs bursts for about `ms`; nanoseconds per packet of CPU time, and of the best slice by the clock. */
 function measure(workload: Workload, ms: number): { mean: number; best: number } {
   const { ring, pipeline, host } = workload;
@@ -220,10 +213,6 @@ function measure(workload: Workload, ms: number): { mean: number; best: number }
     best = Math.min(best, (now - before) * 1e6 / (SLICE_BURSTS * BURST));
   }
   return { mean: (cpuNs() - fromNs) / packets, best };
-}
-
-function median(values: number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 function main(): void {

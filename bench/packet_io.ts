@@ -7,7 +7,7 @@
  * `deno run -A bench/packet_io.ts [rounds]`. Needs root, ip, taskset, gcc; iperf3 for the TCP row.
  */
 import { dropReason } from "../datapath/drop_reasons.ts";
-import { Packet } from "../datapath/packet.ts";
+import { Packet } from "../datapath/packet/packet.ts";
 import { allocateBuffer } from "../netdev/memory.ts";
 import type { PacketHost } from "../netdev/packet_host.ts";
 import { PacketSender } from "../netdev/packet_sender.ts";

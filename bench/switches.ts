@@ -146,16 +146,10 @@ export async function startOvs(wishes: Wishes, options: { tso: boolean }): Promi
 }
 
 /** denovs, from the sources or from DENOVS_EXE. */
-export async function startDenovs(wishes: Wishes, label = "denovs"): Promise<BenchSwitch> {
+export async function startDenovs(wishes: Wishes): Promise<BenchSwitch> {
   const lab = await Lab.make();
   const { source, sink } = await twoPeers(lab, wishes);
-  await lab.denovs.start([], [
-    "taskset",
-    "-c",
-    String(wishes.cpu),
-    "env",
-    ...label.split("@").slice(1),
-  ]);
+  await lab.denovs.start([], ["taskset", "-c", String(wishes.cpu)]);
   const { denovs } = lab;
   await denovs.cli("dp-add", "br0");
   await denovs.cli("port-add", "br0", source.port);
@@ -163,7 +157,7 @@ export async function startDenovs(wishes: Wishes, label = "denovs"): Promise<Ben
   await denovs.cli("flow-add", "br0", "in_port(1)", "2");
   await denovs.cli("flow-add", "br0", "in_port(2)", "1");
   return {
-    name: label,
+    name: "denovs",
     lab,
     source,
     sink,
@@ -182,7 +176,7 @@ export async function startSwitches(
     if (name === "bridge") started.push(await startBridge(wishes));
     else if (name === "ovs") started.push(await startOvs(wishes, { tso: false }));
     else if (name === "ovs-tso") started.push(await startOvs(wishes, { tso: true }));
-    else if (name.startsWith("denovs")) started.push(await startDenovs(wishes, name));
+    else if (name === "denovs") started.push(await startDenovs(wishes));
     else throw new Error(`no switch "${name}" (there are: denovs ovs ovs-tso bridge)`);
   }
   return started;

@@ -29,7 +29,7 @@ const BATCH: CommandText = {
   brief: "Carry out many commands as one, all or nothing",
   usage: ["FILE|- [--json]"],
   description:
-    "Reads commands that change the configuration (dp-*, port-* and flow-*, without the\n" +
+    "Reads commands that change the configuration (dp-*, port-*, flow-* and meter-*, without the\n" +
     "leading denovs), one per line. Quotes work as in a shell, # begins a comment. Either all take\n" +
     "effect or none: the first faulty line is named. Options such as --socket go after batch, not\n" +
     "into the lines.",
@@ -166,6 +166,7 @@ const CONFIG_METHODS: ReadonlySet<string> = new Set<ConfigMethod>(
   [
     ...["dp-add", "dp-del", "dp-set", "port-add", "port-del"] as const,
     ...["flow-add", "flow-mod", "flow-del", "flow-flush"] as const,
+    ...["meter-add", "meter-mod", "meter-del"] as const,
   ],
 );
 

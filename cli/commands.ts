@@ -13,8 +13,18 @@ const port = (): Promise<typeof import("./port.ts")> => import("./port.ts" as st
 const flow = (): Promise<typeof import("./flow.ts")> => import("./flow.ts" as string);
 const flowFile = (): Promise<typeof import("./flow_file.ts")> => import("./flow_file.ts" as string);
 const daemon = (): Promise<typeof import("./daemon.ts")> => import("./daemon.ts" as string);
+const language = (): Promise<typeof import("./language.ts")> => import("./language.ts" as string);
+const plugin = (): Promise<typeof import("./plugin.ts")> => import("./plugin.ts" as string);
+const upcalls = (): Promise<typeof import("./upcalls.ts")> => import("./upcalls.ts" as string);
+const meter = (): Promise<typeof import("./meter.ts")> => import("./meter.ts" as string);
+const ct = (): Promise<typeof import("./ct.ts")> => import("./ct.ts" as string);
+const explain = (): Promise<typeof import("./explain.ts")> => import("./explain.ts" as string);
 const batch = (): Promise<typeof import("./batch.ts")> => import("./batch.ts" as string);
 const help = (): Promise<typeof import("./help.ts")> => import("./help.ts" as string);
+const trace = (): Promise<typeof import("./trace.ts")> => import("./trace.ts" as string);
+const traceLive = (): Promise<typeof import("./trace_live.ts")> =>
+  import("./trace_live.ts" as string);
+const capture = (): Promise<typeof import("./capture.ts")> => import("./capture.ts" as string);
 const version = (): Promise<typeof import("./version.ts")> => import("./version.ts" as string);
 const completions = (): Promise<typeof import("./completions.ts")> =>
   import("./completions.ts" as string);
@@ -28,6 +38,8 @@ const COMMANDS: Readonly<Record<string, Load>> = {
   "dp-list": async () => (await dp()).dpList,
   "dp-show": async () => (await dp()).dpShow,
   "dp-set": async () => (await dp()).dpSet,
+  "cache-get-size": async () => (await dp()).cacheGetSize,
+  "cache-set-size": async () => (await dp()).cacheSetSize,
   "port-add": async () => (await port()).portAdd,
   "port-del": async () => (await port()).portDel,
   "port-list": async () => (await port()).portList,
@@ -39,6 +51,31 @@ const COMMANDS: Readonly<Record<string, Load>> = {
   "flow-flush": async () => (await flow()).flowFlush,
   "flow-load": async () => (await flowFile()).flowLoad,
   "flow-save": async () => (await flowFile()).flowSave,
+  "meter-add": async () => (await meter()).meterAdd,
+  "meter-mod": async () => (await meter()).meterMod,
+  "meter-del": async () => (await meter()).meterDel,
+  "meter-show": async () => (await meter()).meterShow,
+  "ct-dump": async () => (await ct()).ctDump,
+  "ct-flush": async () => (await ct()).ctFlush,
+  "ct-stats": async () => (await ct()).ctStats,
+  "ct-limit-set": async () => (await ct()).ctLimitSet,
+  "ct-limit-get": async () => (await ct()).ctLimitGet,
+  "ct-limit-del": async () => (await ct()).ctLimitDel,
+  "ct-maxconns": async () => (await ct()).ctMaxconns,
+  "ct-get-nconns": async () => (await ct()).ctCount,
+  "flow-parse": async () => (await language()).flowParse,
+  "packet-parse": async () => (await language()).packetParse,
+  "packet-make": async () => (await language()).packetMake,
+  "plugin-add": async () => (await plugin()).pluginAdd,
+  "plugin-del": async () => (await plugin()).pluginDel,
+  "plugin-list": async () => (await plugin()).pluginList,
+  "plugin-check": async () => (await plugin()).pluginCheck,
+  "plugin-new": async () => (await plugin()).pluginNew,
+  "trace": async () => (await trace()).trace,
+  "trace-live": async () => (await traceLive()).traceLive,
+  "capture": async () => (await capture()).capture,
+  "upcalls": async () => (await upcalls()).upcalls,
+  "explain": async () => (await explain()).explain,
   "batch": async () => (await batch()).batch,
   "completions": async () => (await completions()).completions,
   "version": async () => (await version()).version,
@@ -47,6 +84,7 @@ const COMMANDS: Readonly<Record<string, Load>> = {
   "mod-flows": async () => (await flowFile()).modFlows,
   "del-flows": async () => (await flowFile()).delFlows,
   "set-if": async () => (await port()).setIf,
+  "__plugin-check": async () => (await plugin()).checkChild,
   "__complete": async () => (await completions()).complete,
 };
 
@@ -55,7 +93,17 @@ export const COMMAND_NAMES: readonly string[] = Object.keys(COMMANDS);
 
 /** Commands that the overview and completions leave out. */
 export const HIDDEN_COMMANDS: readonly string[] = [
-  ...["__complete", "add-flows", "mod-flows", "del-flows", "set-if"],
+  ...[
+    "__complete",
+    "__plugin-check",
+    "add-flows",
+    "mod-flows",
+    "del-flows",
+    "set-if",
+    "cache-get-size",
+    "cache-set-size",
+    "ct-get-nconns",
+  ],
 ];
 
 /** Our names of ovs-dpctl's commands; they take ovs-dpctl's arguments. */
@@ -71,6 +119,14 @@ export const DPCTL_ALIASES: Readonly<Record<string, string>> = {
   "del-flow": "flow-del",
   "get-flow": "flow-get",
   "dump-flows": "flow-dump",
+  "dump-conntrack": "ct-dump",
+  "flush-conntrack": "ct-flush",
+  "ct-stats-show": "ct-stats",
+  "ct-set-limits": "ct-limit-set",
+  "ct-get-limits": "ct-limit-get",
+  "ct-del-limits": "ct-limit-del",
+  "ct-set-maxconns": "ct-maxconns",
+  "ct-get-maxconns": "ct-maxconns",
 };
 
 /** Commands by the names under which they can be called. */

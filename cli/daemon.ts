@@ -10,6 +10,7 @@ import {
   type CommonFlags,
   documentation,
   switchFlag,
+  textFlag,
 } from "./flags.ts";
 
 const THREADS_MAX = 16;
@@ -22,13 +23,14 @@ interface RunFlags {
   readonly logFile?: string | undefined;
   readonly threads?: number | undefined;
   readonly plugin: readonly string[];
+  readonly pluginDir?: string | undefined;
   readonly verbose: readonly string[];
 }
 
 const RUN: CommandText = {
   brief: "Run the switch",
   usage: [
-    "[--threads N] [--plugin FILE]... [--detach] [--pidfile[=FILE]] [--log-file[=FILE]] " +
+    "[--threads N] [--plugin FILE]... [--plugin-dir DIR] [--detach] [--pidfile[=FILE]] [--log-file[=FILE]] " +
     "[-v[=SPEC]]... [--socket PATH] [--state FILE]",
   ],
   description: "Restores the saved datapaths, ports and flows, forwards packets and serves the\n" +
@@ -65,6 +67,7 @@ export const run: Command<CliContext> = buildCommand<RunFlags, [], CliContext>({
         default: [],
         brief: "Module with a port type; may be repeated",
       },
+      pluginDir: textFlag("DIR", "Folder of such modules (/etc/denovs/plugins)"),
       verbose: {
         kind: "parsed",
         parse: (text: string) => text === "" ? "dbg" : text,
@@ -90,6 +93,7 @@ export const run: Command<CliContext> = buildCommand<RunFlags, [], CliContext>({
       state: flags.state ?? defaultState(),
       threads: flags.threads,
       plugins: flags.plugin,
+      pluginDir: flags.pluginDir,
       detach: flags.detach === true,
       pidfile: flags.pidfile === "" ? defaultPidfile() : flags.pidfile,
       logFile: flags.logFile === "" ? defaultLogFile() : flags.logFile,

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { takeStateLock } from "../daemon/lock.ts";
-import { chooseTarget, openExecutor } from "./executor.ts";
+import { CommandError } from "../daemon/api.ts";
+import { chooseTarget, openExecutor, RoutedExecutor } from "./executor.ts";
+import type { SessionExecutor } from "./session.ts";
 
 const NOTHING = { socket: undefined, state: undefined };
 
@@ -76,3 +78,83 @@ async function answerOnce(listener: Deno.UnixListener): Promise<string> {
   await connection.write(new TextEncoder().encode(`${answer}\n`));
   return method;
 }
+
+/** An executor that answers with its name, and notes what it is asked. */
+function named(name: string, asked: string[]): SessionExecutor {
+  return {
+    savedOffline: false,
+    execute: (method, params) => {
+      asked.push(`${name} ${method} ${JSON.stringify(params)}`);
+      const datapaths = "dps" in params && params.dps.length > 0
+        ? params.dps.map((dp) => ({ name: dp }))
+        : [{ name }];
+      return Promise.resolve({ datapaths } as never);
+    },
+    close: () => asked.push(`${name} closed`),
+  };
+}
+
+function routed(asked: string[], hasModule = true): RoutedExecutor {
+  return new RoutedExecutor(
+    () => named("switch", asked),
+    () => Promise.resolve(named("kernel", asked)),
+    () => hasModule,
+  );
+}
+
+Deno.test("RoutedExecutor: system@… goes to the kernel, all else to the switch, each opened when needed", async () => {
+  const asked: string[] = [];
+  const executor = routed(asked);
+  await executor.execute("flow-flush", { dp: "system@x" });
+  await executor.execute("flow-flush", { dp: "netdev@x" });
+  await executor.execute("flow-flush", {});
+  executor.close();
+  assert.deepEqual(asked, [
+    'kernel flow-flush {"dp":"system@x"}',
+    'switch flow-flush {"dp":"netdev@x"}',
+    "switch flow-flush {}",
+    ...["switch closed", "kernel closed"],
+  ]);
+});
+
+Deno.test("RoutedExecutor: dp-list and dp-show have both, the kernel only if the module is there", async () => {
+  const names = async (hasModule: boolean, dps?: readonly string[]): Promise<string[]> => {
+    const executor = routed([], hasModule);
+    const result = dps === undefined
+      ? await executor.execute("dp-list", {})
+      : await executor.execute("dp-show", { dps });
+    return result.datapaths.map(({ name }) => name);
+  };
+  assert.deepEqual(await names(true), ["switch", "kernel"]);
+  assert.deepEqual(await names(false), ["switch"]);
+  assert.deepEqual(await names(true, []), ["switch", "kernel"]);
+  assert.deepEqual(await names(false, []), ["switch"]);
+  // Named ones are asked for wherever they are, in their order.
+  assert.deepEqual(await names(false, ["system@a", "b"]), ["system@a", "b"]);
+});
+
+Deno.test("RoutedExecutor: a kernel that can't be asked has no datapaths, unless it is named", async () => {
+  const failing = (): Promise<SessionExecutor> =>
+    Promise.reject(new CommandError("EPERM", "not permitted"));
+  const executor = new RoutedExecutor(() => named("switch", []), failing, () => true);
+  assert.equal((await executor.execute("dp-list", {})).datapaths.length, 1);
+  await assert.rejects(executor.execute("dp-show", { dps: ["system@x"] }), /not permitted/);
+});
+
+Deno.test("RoutedExecutor: a batch is about one of them", async () => {
+  const asked: string[] = [];
+  const executor = routed(asked);
+  const batch = (...dps: readonly string[]): Promise<unknown> =>
+    executor.execute("batch", {
+      requests: dps.map((dp, at) => ({ line: at + 1, method: "dp-add", params: { dp } })),
+    });
+  await batch("system@a", "system@b");
+  await batch("a", "b");
+  assert.deepEqual(asked.map((line) => line.split(" ")[0]), ["kernel", "switch"]);
+  await assert.rejects(
+    batch("a", "b", "system@c"),
+    (error) =>
+      error instanceof CommandError && error.line === 3 &&
+      /both system datapaths/.test(error.message),
+  );
+});

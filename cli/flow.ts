@@ -15,6 +15,8 @@ import { proposeFirstDatapath } from "./propose.ts";
 
 interface AddFlags extends CommonFlags {
   readonly mayExist?: boolean | undefined;
+  readonly idleTimeout?: number | undefined;
+  readonly hardTimeout?: number | undefined;
 }
 interface ModFlags extends CommonFlags {
   readonly mayCreate?: boolean | undefined;
@@ -49,13 +51,32 @@ const FLOW_WORDS = {
   },
 } as const;
 
+function secondsFlag(brief: string): {
+  readonly kind: "parsed";
+  readonly parse: (text: string) => number;
+  readonly placeholder: string;
+  readonly optional: true;
+  readonly brief: string;
+} {
+  return { kind: "parsed", parse: parseSeconds, placeholder: "S", optional: true, brief };
+}
+
+function parseSeconds(text: string): number {
+  const seconds = /^\d{1,10}(\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  if (seconds > 0) return seconds;
+  throw new UsageError(`"${text}" is not a timeout in seconds (more than 0)`);
+}
+
 const FLOW_ADD: CommandText = {
   brief: "Add a flow",
-  usage: ["[DP] FLOW ACTIONS [--may-exist]"],
+  usage: ["[DP] FLOW ACTIONS [--idle-timeout S] [--hard-timeout S] [--may-exist]"],
   description: "Adds a flow: packets that match FLOW undergo ACTIONS. Both are in the syntax of\n" +
     "ovs-dpctl. Fields that are not written match everything; value/mask matches in part. ACTIONS\n" +
     "are separated by commas; drop drops the packet. DP may be left out when there is\n" +
-    "one datapath.",
+    "one datapath.\n\n" +
+    "With a timeout the flow is temporary: it goes when no packet has matched it for S seconds\n" +
+    "(--idle-timeout), or S seconds after it was added (--hard-timeout), and is never saved.\n" +
+    "flow-dump --json shows the timeouts.",
   examples: [
     "flow-add br0 'in_port(1)' 2",
     "flow-add 'in_port(1),eth_type(0x0800),ipv4(proto=6),tcp(dst=80)' 'push_vlan(vid=5,pcp=0),2'",
@@ -65,16 +86,21 @@ const FLOW_ADD: CommandText = {
 
 export const flowAdd: Command<CliContext> = buildCommand<AddFlags, string[], CliContext>({
   parameters: {
-    flags: { ...COMMON_FLAGS, mayExist: switchFlag("Do nothing if the same flow exists") },
+    flags: {
+      ...COMMON_FLAGS,
+      mayExist: switchFlag("Do nothing if the same flow exists"),
+      idleTimeout: secondsFlag("Seconds without a packet after which the flow goes"),
+      hardTimeout: secondsFlag("Seconds after which the flow goes"),
+    },
     positional: { ...FLOW_WORDS, minimum: 1 },
   },
   docs: documentation(FLOW_ADD),
   async func(flags, ...words): Promise<void> {
     const { dp, flow, actions } = parseFlowWords(words, "required");
-    const { mayExist } = flags;
+    const { mayExist, idleTimeout, hardTimeout } = flags;
     await this.session.submit(flags, {
       method: "flow-add",
-      params: { dp, flow, actions: actions!, mayExist },
+      params: { dp, flow, actions: actions!, mayExist, idleTimeout, hardTimeout },
     });
   },
 });

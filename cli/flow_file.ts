@@ -3,7 +3,7 @@
  * (add-flows, mod-flows, del-flows).
  */
 import { buildCommand, type Command } from "@stricli/core";
-import { CommandError } from "../daemon/api.ts";
+import { CommandError, type FlowInfo } from "../daemon/api.ts";
 import { isFlowText, withDefaultVerb } from "../daemon/dpctl.ts";
 import { renderFlowFile } from "../daemon/render/flows.ts";
 import {
@@ -91,7 +91,7 @@ export const flowSave: Command<CliContext> = buildCommand<SaveFlags, string[], C
       await session.submit(
         flags,
         { method: "flow-dump", params: { dp, names, givenUfids: true } },
-        ({ flows }) => renderFlowFile(title(dp), flows),
+        ({ flows }) => renderFlowFile(title(dp), flows.filter(stays)),
       );
       return;
     }
@@ -101,12 +101,17 @@ export const flowSave: Command<CliContext> = buildCommand<SaveFlags, string[], C
       givenUfids: true,
     });
     try {
-      Deno.writeTextFileSync(file, renderFlowFile(title(dp), flows));
+      Deno.writeTextFileSync(file, renderFlowFile(title(dp), flows.filter(stays)));
     } catch (error) {
       throw new CommandError("EIO", `cannot write ${file}: ${(error as Error).message}`);
     }
   },
 });
+
+/** Flows that a handler has installed, or that have a timeout, are not saved. */
+function stays({ temporary }: FlowInfo): boolean {
+  return temporary === undefined;
+}
 
 function title(dp: string | undefined): string {
   return `Flows of ${dp ?? "the datapath"}, saved by denovs flow-save`;
@@ -176,6 +181,7 @@ async function splitFileWords(
 ): Promise<{ dp: string | undefined; file: string | undefined }> {
   const [first, second] = words;
   if (first === undefined || second !== undefined) return { dp: first, file: second };
+  if (first.startsWith("system@")) return { dp: first, file: undefined };
   if (first === "-" || first.includes("/") || isFlowText(first)) {
     return { dp: undefined, file: first };
   }

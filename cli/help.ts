@@ -15,11 +15,25 @@ export const COMMAND_GROUPS: readonly (readonly [string, readonly string[]])[] =
       ...["flow-load", "flow-save"],
     ],
   ],
-  ["More", ["batch", "completions", "version", "help"]],
+  ["Meters", ["meter-add", "meter-mod", "meter-del", "meter-show"]],
+  [
+    "Connections",
+    [
+      ...["ct-dump", "ct-flush", "ct-stats"],
+      ...["ct-limit-set", "ct-limit-get", "ct-limit-del", "ct-maxconns"],
+    ],
+  ],
+  ["Flow language", ["flow-parse", "packet-parse", "packet-make"]],
+  ["Port types", ["plugin-list", "plugin-add", "plugin-del", "plugin-check", "plugin-new"]],
+  ["Looking on", ["trace", "trace-live", "capture", "upcalls"]],
+  ["More", ["explain", "batch", "completions", "version", "help"]],
 ];
 
 /** Commands of ovs-dpctl that are no other name of one of ours. */
-export const DPCTL_ONLY: readonly string[] = ["add-flows", "mod-flows", "del-flows", "set-if"];
+export const DPCTL_ONLY: readonly string[] = [
+  ...["add-flows", "mod-flows", "del-flows", "set-if", "cache-get-size", "cache-set-size"],
+  "ct-get-nconns",
+];
 
 /** `help [COMMAND]`; cli/main.ts turns it into --help before the tree is asked. */
 export const help: Command<CliContext> = buildCommand<

@@ -33,6 +33,31 @@ Deno.test("dp-add maps its options", async () => {
   );
 });
 
+Deno.test("dp-add --type is another spelling of TYPE@", async () => {
+  for (const words of [["system@k0"], ["--type", "system", "k0"], ["system@k0", "--type=system"]]) {
+    const wanted = { method: "dp-add", params: { dp: "system@k0" } };
+    assert.deepEqual(await request("dp-add", ...words), wanted);
+  }
+  const { status, noted } = await runCli(["dp-add", "dummy@k0", "--type", "system"]);
+  assert.equal(status, 2);
+  assert.match(noted, /dummy@k0 and --type system contradict each other/);
+});
+
+Deno.test("dp-set --masks-cache takes a number", async () => {
+  assert.deepEqual(await request("dp-set", "system@k0", "--masks-cache", "512"), {
+    method: "dp-set",
+    params: { dp: "system@k0", masksCacheSize: 512 },
+  });
+  const { status, noted } = await runCli(["dp-set", "system@k0", "--masks-cache", "many"]);
+  assert.equal(status, 2);
+  assert.match(noted, /"many" is not a size of a cache/);
+});
+
+Deno.test("flow-save takes a system datapath for one without looking", async () => {
+  const { asked } = await runCli(["flow-save", "system@k0"]);
+  assert.deepEqual(asked.map(({ method }) => method), ["flow-dump"]);
+});
+
 Deno.test("add-dp with interfaces is one batch", async () => {
   assert.deepEqual(await request("add-dp", "br0", "eth1", "v0,type=internal,port_no=5"), {
     method: "batch",

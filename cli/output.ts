@@ -6,6 +6,8 @@
 export interface Output {
   /** Standard output. Buffered until {@link flush}. */
   print(text: string): void;
+  /** Standard output, for what is no text. At once. */
+  printBytes(bytes: Uint8Array): void;
   /** Standard error, at once. */
   note(text: string): void;
   flush(): void;
@@ -25,6 +27,11 @@ export class ProcessOutput implements Output {
     if (this.#length > BUFFER_LENGTH_MAX) this.flush();
   }
 
+  printBytes(bytes: Uint8Array): void {
+    this.flush();
+    writeBytes(Deno.stdout, bytes);
+  }
+
   note(text: string): void {
     this.flush();
     writeAll(Deno.stderr, text);
@@ -39,9 +46,12 @@ export class ProcessOutput implements Output {
   }
 }
 
-/** Writes everything. A reader that has gone away ends the program quietly, as SIGPIPE would. */
 function writeAll(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
-  const bytes = new TextEncoder().encode(text);
+  writeBytes(stream, new TextEncoder().encode(text));
+}
+
+/** Writes everything. A reader that has gone away ends the program quietly, as SIGPIPE would. */
+function writeBytes(stream: { writeSync(bytes: Uint8Array): number }, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length;) {
     try {
       at += stream.writeSync(bytes.subarray(at));
@@ -68,9 +78,15 @@ function fail(error: unknown): never {
 export class TextOutput implements Output {
   printed = "";
   noted = "";
+  /** What was printed as bytes. */
+  printedBytes: Uint8Array = new Uint8Array(0);
 
   print(text: string): void {
     this.printed += text;
+  }
+
+  printBytes(bytes: Uint8Array): void {
+    this.printedBytes = bytes;
   }
 
   note(text: string): void {

@@ -54,7 +54,10 @@ export const portAdd: Command<CliContext> = buildCommand<AddFlags, string[], Cli
   parameters: {
     flags: {
       ...COMMON_FLAGS,
-      type: textFlag("TYPE", "Type of the port: netdev (the default), internal, or a plug-in's"),
+      type: textFlag(
+        "TYPE",
+        "Type of the port: netdev (the default), internal, tap, patch, vxlan, geneve, gre, pcap, or a plug-in's",
+      ),
       portNo: {
         kind: "parsed",
         parse: parsePortNo,

@@ -8,7 +8,7 @@ import type { CliContext, CommonFlags } from "./flags.ts";
 export async function proposeDatapaths(this: CliContext, _partial: string): Promise<string[]> {
   try {
     const { datapaths } = await this.session.query(typedFlags(this), "dp-list", {});
-    return datapaths.map(({ name }) => name);
+    return datapaths.map(({ name, type }) => type === "system" ? `system@${name}` : name);
   } catch {
     return [];
   }
@@ -47,6 +47,18 @@ export async function proposeFirstDatapath(this: CliContext, partial: string): P
   return typedWords(this).length === 0 ? await proposeDatapaths.call(this, partial) : [];
 }
 
+/** Meters of the datapath that the first word names. */
+export async function proposeMeters(this: CliContext, _partial: string): Promise<string[]> {
+  const [dp, ...others] = typedWords(this);
+  if (others.length > 0) return [];
+  try {
+    const { meters } = await this.session.query(typedFlags(this), "meter-show", { dp });
+    return meters.map(({ meter }) => `${meter}`);
+  } catch {
+    return [];
+  }
+}
+
 /** Words already typed after the command's name, options and their values left out. */
 function typedWords(context: CliContext): readonly string[] {
   return splitTyped(context).words;
@@ -65,7 +77,7 @@ function splitTyped(context: CliContext): { words: string[]; flags: CommonFlags 
     const word = typed[at]!;
     const [, name, value] = /^--(socket|state)(?:=(.*))?$/.exec(word) ?? [];
     if (name === "socket" || name === "state") flags[name] = value ?? typed[++at] ?? "";
-    else if (/^--(type|port-no|miss|flows-max)$/.test(word)) at++;
+    else if (/^--(type|port-no|miss|flows-max|masks-cache)$/.test(word)) at++;
     else if (!word.startsWith("-")) words.push(word);
   }
   return { words, flags };

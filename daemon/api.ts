@@ -3,10 +3,21 @@
  * One entry of {@link Methods} per verb: parameters in, result out, both plain JSON. Text output is
  * rendered from the results (daemon/render/); the command line and the dpctl aliases make parameters.
  */
+import type { PlainConnection } from "../datapath/conntrack/connection_info.ts";
+import type { PacketTrace } from "../datapath/trace/schema.ts";
+import type { DatapathCounters, LookupCounters, PortCounters } from "./counters.ts";
+import type { UpcallHandlerInfo } from "./upcalls/upcall_info.ts";
 
+export type { PacketTrace } from "../datapath/trace/schema.ts";
+export type { DatapathCounters, LookupCounters, PortCounters } from "./counters.ts";
+export type { UpcallHandlerInfo, UpcallInfo } from "./upcalls/upcall_info.ts";
+
+/** What happens to packets that match no flow. */
 export type MissPolicy = "drop" | "flood" | "learn";
 /** Datapath type: `netdev` (real devices) or `dummy` (frames injected and recorded, no privileges). */
 export type DatapathType = "netdev" | "dummy";
+/** `system`: the kernel's openvswitch module, driven by the client itself (daemon/system/). */
+export type AnyDatapathType = DatapathType | "system";
 
 /** `dp` in every request: `name` or `type@name`; absent: the only datapath. */
 export interface DpParams {
@@ -58,6 +69,8 @@ export interface FlowInfo {
   readonly flowVerbose?: string;
   /** In the syntax of ovs-dpctl. */
   readonly actions: string;
+  /** The flow is temporary, and not saved: a handler has installed it, or it has a timeout. Absent: it stays. */
+  readonly temporary?: FlowTimeouts;
   /** Packets that matched. */
   readonly packets: number;
   /** Their bytes, link-layer header included. */
@@ -66,6 +79,14 @@ export interface FlowInfo {
   readonly usedMs: number | null;
   /** OR of the TCP flags seen. */
   readonly tcpFlags: number;
+}
+
+/** When a temporary flow goes. */
+export interface FlowTimeouts {
+  /** Seconds without a packet; 0: never for that. */
+  readonly idleTimeout: number;
+  /** Seconds since it was added; 0: never for that. */
+  readonly hardTimeout: number;
 }
 
 /** Statistics of a flow, as in {@link FlowInfo}. */
@@ -100,72 +121,133 @@ export interface PortInfo {
   readonly counters?: PortCounters;
 }
 
-/** Packets and bytes of one port since it was attached. */
-export interface PortCounters {
-  /** Packets received. */
-  readonly rxPackets: number;
-  /** Bytes received. */
-  readonly rxBytes: number;
-  /** Packets that could not be received. */
-  readonly rxDropped: number;
-  /** Packets sent. */
-  readonly txPackets: number;
-  /** Bytes sent. */
-  readonly txBytes: number;
-  /** Packets that could not be sent. */
-  readonly txDropped: number;
-  /** Drop reason → packets, only nonzero ones. */
-  readonly drops: Readonly<Record<string, number>>;
-}
-
-/** Packets of one datapath since the switch started. */
-export interface DatapathCounters {
-  /** Packets that matched a flow. */
-  readonly hit: number;
-  /** Packets that matched none. */
-  readonly missed: number;
-  /** Of those, the ones dropped for it. */
-  readonly lost: number;
-  /** Masks tried in all lookups together. */
-  readonly maskHit: number;
-  /** Lookups answered by the signature cache. */
-  readonly cacheHit: number;
-  /** received + generated + copied = sent + dropped + consumed + held when the threads are quiescent. */
-  readonly received: number;
-  /** Packets made by the switch, such as the segments of a train. */
-  readonly generated: number;
-  /** Copies made for further outputs. */
-  readonly copied: number;
-  /** Packets handed to ports. */
-  readonly sent: number;
-  /** Packets dropped, for whatever reason. */
-  readonly dropped: number;
-  /** Packets replaced by others, such as a train by its segments. */
-  readonly consumed: number;
-  /** Packets inside the switch now. */
-  readonly held: number;
-  /** Drop reason → packets, only nonzero ones. */
-  readonly drops: Readonly<Record<string, number>>;
-}
-
 /** One datapath as shown. */
 export interface DatapathInfo {
   /** Without its type. */
   readonly name: string;
   /** Its type. */
-  readonly type: DatapathType;
-  /** What happens to a packet that matches no flow. */
-  readonly miss: MissPolicy;
-  /** Most flows that it can hold. */
-  readonly flowsMax: number;
+  readonly type: AnyDatapathType;
+  /** What happens to a packet that matches no flow; `upcall`: it goes to the handler, or to whoever listens. */
+  readonly miss: MissPolicy | "upcall";
+  /** Most flows that it can hold; null: no limit. */
+  readonly flowsMax: number | null;
   /** Flows now. */
   readonly flows: number;
   /** Different masks of these flows. */
   readonly masks: number;
-  /** Since the switch started. */
-  readonly counters: DatapathCounters;
+  /** Since the switch started. A system datapath counts lookups only. */
+  readonly counters: DatapathCounters | LookupCounters;
+  /**
+   * Most entries of the masks cache on each thread or CPU, in ours of the signature cache; 0: off. Absent
+   * if the kernel doesn't tell.
+   */
+  readonly masksCacheSize?: number;
+  /** What its user may do (OVS_DP_F_*). */
+  readonly features?: readonly string[];
+  /** Who decides about packets without a flow; absent: the miss policy alone does. */
+  readonly upcallHandler?: UpcallHandlerInfo;
+  /** Bytes in front of a frame that the port with the largest header wants; not of system datapaths. */
+  readonly maxHeadroom?: number;
   /** By number. */
   readonly ports: readonly PortInfo[];
+}
+
+/** A band of a meter with what it has dropped. */
+export interface MeterBandInfo {
+  /** What happens to packets over the rate. */
+  readonly type: "drop";
+  /** Kilobits or packets per second. */
+  readonly rate: number;
+  /** Size of the bucket, kilobits or packets; absent: a second's worth of the rate. */
+  readonly burstSize?: number;
+  /** Packets dropped. */
+  readonly packets: number;
+  /** Their bytes. */
+  readonly bytes: number;
+}
+
+/** One meter as shown. Its counters are 0 when no daemon runs. */
+export interface MeterInfo {
+  /** Its number, as in the action `meter(N)`. */
+  readonly meter: number;
+  /** What is counted: kilobits or packets, per second. */
+  readonly unit: "kbps" | "pps";
+  /** The flag `burst`: the bands have a burstSize. */
+  readonly burst: boolean;
+  /** The flag `stats`. */
+  readonly stats: boolean;
+  /** Flows that name it. */
+  readonly flows: number;
+  /** Packets that came to it. */
+  readonly packets: number;
+  /** Their bytes. */
+  readonly bytes: number;
+  /** Milliseconds since it was set; null: no daemon runs. */
+  readonly durationMs: number | null;
+  /** In the order in which they were given. */
+  readonly bands: readonly MeterBandInfo[];
+}
+
+/** A vport type that the switch knows. */
+export interface PluginInfo {
+  /** Name after `--type`. */
+  readonly type: string;
+  /** One line about it. */
+  readonly summary: string;
+  /** `async`: its ports run in Workers of their own. */
+  readonly kind: "sync" | "async";
+  /** `built-in`, or the path of the plug-in's file. */
+  readonly origin: string;
+  /** Saved ports of the type. */
+  readonly ports: number;
+}
+
+/** A packet as `capture` gives it. */
+export interface CapturedInfo {
+  /** It was received, sent, dropped, or went to whoever takes upcalls. */
+  readonly event: "in" | "out" | "drop" | "upcall";
+  /** Seconds since 1970. */
+  readonly time: number;
+  /** Where it came in, went out, or is counted as dropped; 65535: no port. */
+  readonly portNo: number;
+  /** Name of that port. */
+  readonly port?: string;
+  /** Name of the drop reason. */
+  readonly reason?: string;
+  /** What that means. */
+  readonly meaning?: string;
+  /** Hexadecimal; less than `length` if it was cut. */
+  readonly packet: string;
+  /** Bytes that it had. */
+  readonly length: number;
+  /** It has no Ethernet header and is of this type. */
+  readonly l3?: number;
+  /** Packets that this client has not been given so far, because it was slow. */
+  readonly lost: number;
+}
+
+/** A packet to be traced. */
+export interface TracePacketParams {
+  /** Hexadecimal. */
+  readonly bytes: string;
+  /** It has no Ethernet header and is of this type. */
+  readonly l3?: number | undefined;
+  /** Seconds since 1970. */
+  readonly time?: number | undefined;
+}
+
+/** How many connections there are. */
+export interface ConnectionStats {
+  /** All of them. */
+  readonly total: number;
+  /** By number of the IP protocol. */
+  readonly byProtocol: Readonly<Record<string, number>>;
+  /** TCP connections by state. */
+  readonly byTcpState: Readonly<Record<string, number>>;
+  /** What packets were found to be, and what became of connections, since the switch started. */
+  readonly packets: Readonly<Record<string, number>>;
+  /** Invalid packets by reason. */
+  readonly invalid: Readonly<Record<string, number>>;
 }
 
 /** Every method with its parameters and its result. */
@@ -178,11 +260,22 @@ export interface Methods {
     result: { deleted: boolean };
   };
   /** Changes settings of a datapath; absent ones stay. */
-  "dp-set": { params: DpParams & { miss?: MissPolicy | undefined }; result: Record<string, never> };
+  "dp-set": {
+    params: DpParams & {
+      miss?: MissPolicy | undefined;
+      /** A power of 2, or 0: off. */
+      masksCacheSize?: number | undefined;
+      /** All that are on from now on: unaligned, vport-pids, upcall-per-cpu. */
+      features?: readonly string[] | undefined;
+      /** Absolute path of the upcall handler's file; empty: none. */
+      upcallHandler?: string | undefined;
+    };
+    result: Record<string, never>;
+  };
   /** Lists the datapaths. */
   "dp-list": {
     params: Record<string, never>;
-    result: { datapaths: readonly { name: string; type: DatapathType }[] };
+    result: { datapaths: readonly { name: string; type: AnyDatapathType }[] };
   };
   /** All datapaths when `dps` is empty. */
   "dp-show": {
@@ -203,7 +296,14 @@ export interface Methods {
   };
   /** Adds a flow. */
   "flow-add": {
-    params: FlowParams & { actions: string; mayExist?: boolean | undefined };
+    params: FlowParams & {
+      actions: string;
+      mayExist?: boolean | undefined;
+      /** Seconds without a packet after which the flow goes. A flow with a timeout is not saved. */
+      idleTimeout?: number | undefined;
+      /** Seconds after which the flow goes. */
+      hardTimeout?: number | undefined;
+    };
     result: { ufid: string; created: boolean };
   };
   /** Absent actions: unchanged. `clear` zeroes the statistics. The result has the statistics before. */
@@ -236,6 +336,87 @@ export interface Methods {
   };
   /** Deletes all flows of a datapath. */
   "flow-flush": { params: DpParams; result: { deleted: number } };
+  /** Adds a meter, in the syntax of ovs-ofctl: `meter=1,kbps,burst,bands=type=drop,rate=1000,burst_size=2000`. */
+  "meter-add": {
+    params: DpParams & { meter: string; mayExist?: boolean | undefined };
+    result: { meter: number; created: boolean };
+  };
+  /** Sets a meter anew: its buckets are full and its counters 0 afterwards. */
+  "meter-mod": { params: DpParams & { meter: string }; result: { meter: number } };
+  /** Deletes one meter, or all. Flows that name it let packets pass from then on. */
+  "meter-del": {
+    params: DpParams & { meter?: number | undefined; ifExists?: boolean | undefined };
+    result: { deleted: number };
+  };
+  /** Shows one meter, or all, and what meters can be. */
+  "meter-show": {
+    params: DpParams & { meter?: number | undefined };
+    result: {
+      features: {
+        /** Most meters of a datapath. */
+        readonly metersMax: number;
+        /** Most bands of a meter. */
+        readonly bandsMax: number;
+        readonly bandTypes: readonly string[];
+        readonly capabilities: readonly string[];
+      };
+      meters: readonly MeterInfo[];
+    };
+  };
+  /** Gives the connections that ct actions have committed. */
+  "ct-dump": {
+    params: DpParams & { zone?: number | undefined };
+    result: { connections: readonly PlainConnection[] };
+  };
+  /** Removes the connections that meet everything given, in the syntax of ovs-dpctl flush-conntrack. */
+  "ct-flush": {
+    params: DpParams & {
+      zone?: number | undefined;
+      /** `VALUE[/MASK]`. */
+      mark?: string | undefined;
+      /** `0xVALUE[/0xMASK]`. */
+      labels?: string | undefined;
+      /** Tuple of the original direction: `ct_nw_src=10.0.0.1,ct_nw_proto=6`. */
+      original?: string | undefined;
+      /** Tuple of the replies. */
+      reply?: string | undefined;
+    };
+    result: { deleted: number };
+  };
+  /** Counts connections. */
+  "ct-stats": {
+    params: DpParams & { zone?: number | undefined };
+    result: ConnectionStats;
+  };
+  /** Sets the most connections of zones; 0: no limit. */
+  "ct-limit-set": {
+    params: DpParams & {
+      /** Of zones without a limit of their own. */
+      defaultLimit?: number | undefined;
+      zones?: readonly { readonly zone: number; readonly limit: number }[] | undefined;
+    };
+    result: Record<string, never>;
+  };
+  /** Takes limits back. */
+  "ct-limit-del": {
+    params: DpParams & {
+      isDefault?: boolean | undefined;
+      zones?: readonly number[] | undefined;
+    };
+    result: Record<string, never>;
+  };
+  /** Gives limits and connections of zones: of those named or, when none is, of those with a limit. */
+  "ct-limit-get": {
+    params: DpParams & { zones?: readonly number[] | undefined };
+    result: {
+      defaultLimit: number;
+      zones: readonly { readonly zone: number; readonly limit: number; readonly count: number }[];
+    };
+  };
+  /** Gives the most connections and how many there are. */
+  "ct-maxconns": { params: DpParams; result: { max: number; count: number } };
+  /** Sets the most connections. */
+  "ct-maxconns-set": { params: DpParams & { max: number }; result: Record<string, never> };
   /** Lines `[add|modify|delete] FLOW [ACTIONS]`, `#` comments; all or nothing. `replace`: the table is what the text says afterwards. */
   "flow-load": {
     params: DpParams & { text: string; replace?: boolean | undefined };
@@ -245,6 +426,85 @@ export interface Methods {
   "batch": {
     params: { requests: readonly BatchRequest[] };
     result: { done: number };
+  };
+  /** Loads a port type from a file, or a changed file again. Lasts until the daemon ends. */
+  "plugin-add": {
+    params: {
+      /** Absolute path, on the daemon's host. */
+      file: string;
+    };
+    result: { type: string; file: string; change: "added" | "reloaded" | "unchanged" };
+  };
+  /** Forgets a plug-in's port type, of which there is no port. */
+  "plugin-del": {
+    params: { type: string; ifExists?: boolean | undefined };
+    result: { deleted: boolean };
+  };
+  /** Lists the port types, and the files of the plug-in folder that could not be used. */
+  "plugin-list": {
+    params: Record<string, never>;
+    result: {
+      types: readonly PluginInfo[];
+      refused: readonly { file: string; reason: string }[];
+    };
+  };
+  /**
+   * Gives the upcalls of a datapath as they come, as `{"method":"upcall","params":[UpcallInfo],"id":null}`
+   * in front of the answer, until `count` are given or the client goes. Only over a connection.
+   */
+  "upcalls": {
+    params: DpParams & { count?: number | undefined };
+    result: { upcalls: number; lost: number };
+  };
+  /** Lets packets go through a datapath without sending, counting or learning anything, and tells their way. */
+  "trace": {
+    params: DpParams & {
+      /** Packet to make; with `packets` their metadata. */
+      flow?: string | undefined;
+      packets?: readonly TracePacketParams[] | undefined;
+      /** Port that they come from, by name or number; default that of `flow`, else none. */
+      inPort?: string | undefined;
+      /** Bytes of the packet that is made. */
+      size?: number | undefined;
+      /** Names of ports in flow texts. */
+      names?: boolean | undefined;
+      /** What sample actions do: `taken` or `skipped`; default as chance has it. */
+      samples?: string | undefined;
+    };
+    result: { traces: readonly PacketTrace[] };
+  };
+  /**
+   * Gives copies of packets as they come, as `{"method":"captured","params":[CapturedInfo],"id":null}` in
+   * front of the answer, until `count` are given or the client goes. Only over a connection.
+   */
+  "capture": {
+    params: DpParams & {
+      /** Name or number; absent: all ports. */
+      port?: string | undefined;
+      /** `in`, `out`, `drop`, `upcall`. */
+      events: readonly string[];
+      /** Flow, or OpenFlow match: packets that are so when it happens. */
+      filter?: string | undefined;
+      count?: number | undefined;
+      /** Most bytes of each. */
+      size?: number | undefined;
+    };
+    result: { packets: number; lost: number };
+  };
+  /**
+   * Gives the ways of the next `count` packets, as `{"method":"traced","params":[PacketTrace],"id":null}` in
+   * front of the answer. Only over a connection.
+   */
+  "trace-live": {
+    params: DpParams & {
+      /** As in `capture`, of received packets. */
+      filter?: string | undefined;
+      /** Default 1. */
+      count?: number | undefined;
+      /** Names of ports in flow texts. */
+      names?: boolean | undefined;
+    };
+    result: { traces: number; lost: number };
   };
   /** Ends the daemon. */
   "stop": { params: Record<string, never>; result: Record<string, never> };
@@ -269,11 +529,19 @@ export type ConfigMethod =
   | "flow-add"
   | "flow-mod"
   | "flow-del"
-  | "flow-flush";
+  | "flow-flush"
+  | "meter-add"
+  | "meter-mod"
+  | "meter-del"
+  | "ct-limit-set"
+  | "ct-limit-del"
+  | "ct-maxconns-set";
 /** Methods that change the saved state. */
 export const SAVED_METHODS: ReadonlySet<MethodName> = new Set<MethodName>([
   ...["dp-add", "dp-del", "dp-set", "port-add", "port-del"] as const,
   ...["flow-add", "flow-mod", "flow-del", "flow-flush", "flow-load", "batch"] as const,
+  ...["meter-add", "meter-mod", "meter-del"] as const,
+  ...["ct-limit-set", "ct-limit-del", "ct-maxconns-set"] as const,
 ]);
 /** One request of a batch. */
 export interface BatchRequest {

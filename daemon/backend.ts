@@ -2,11 +2,15 @@
  * What carries the configuration out: the running switch (live_backend.ts), or nothing but the saved
  * state (offline_backend.ts). configuration.ts is written against this, so that both answer alike.
  */
-import type { DatapathCounters, PortCounters } from "./api.ts";
-import type { MissPolicy } from "./api.ts";
-import type { DatapathRecord } from "./model.ts";
+import type { DatapathCounters, Methods, PortCounters } from "./api.ts";
+import type { MissPolicy, UpcallHandlerInfo } from "./api.ts";
+import type { ConntrackSettings, DatapathRecord } from "./model.ts";
 import type { LooseDevice, StoreChange } from "./store.ts";
+import type { ConntrackControl } from "../datapath/conntrack/control.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
+import type { ConntrackBuffers } from "../datapath/conntrack/layout.ts";
+import type { MeterConfig, MeterMemory, MeterStats } from "../datapath/meters.ts";
+import type { UpcallMode } from "../datapath/pipeline.ts";
 import type { VportRegistry } from "../vports/registry.ts";
 
 export interface PortSpec {
@@ -20,10 +24,42 @@ export interface PortSpec {
 /** "close": devices that outlive the switch stay. "delete": they go. */
 export type CloseMode = "close" | "delete";
 
+/** A running datapath as traces see it; nothing of it is changed by them. */
+export interface TraceFacts {
+  readonly upcallMode: UpcallMode;
+  readonly macs: SharedArrayBuffer;
+  readonly meters: MeterMemory;
+  readonly conntrack: { readonly buffers: ConntrackBuffers; readonly wallOffsetMs: number };
+}
+
+/** The connections of a running datapath. */
+export interface ConntrackBackend {
+  readonly control: ConntrackControl;
+  /** The clock of connections, ms since 1970. */
+  nowMs(): number;
+}
+
 export interface DatapathBackend {
   /** The flow table. Offline it is filled on first use. */
   table(): FlowTableWriter | Promise<FlowTableWriter>;
   setMiss(policy: MissPolicy): Promise<void>;
+  /** Entries that a thread's signature cache may have (a power of 2); 0: it is off. */
+  setCacheSize(size: number): Promise<void>;
+  /** Loads the handler that packets without a flow go to; null: none any more. Throws; then there is none. */
+  setHandler(path: string | null): Promise<void>;
+  /** Makes a meter, or makes one anew: full buckets, nothing counted. */
+  setMeter(meter: MeterConfig): void;
+  /** Packets pass from then on. Does nothing for one that is not there. */
+  deleteMeter(id: number): void;
+  /** What a meter has counted; undefined: nothing runs that could. */
+  meterStats(id: number): MeterStats | undefined;
+  /** Limits of connection tracking. */
+  setConntrack(settings: ConntrackSettings): void;
+  /** Undefined: nothing runs that could have connections. */
+  readonly conntrack?: ConntrackBackend | undefined;
+  /** How the handler of this path does. */
+  handlerInfo(path: string): UpcallHandlerInfo;
+  readonly maxHeadroom: number;
   /** Throws; then nothing of the port is left. */
   addPort(port: PortSpec): Promise<{ readonly mac?: string | undefined }>;
   /** Does nothing for a port that is not attached. */
@@ -32,9 +68,18 @@ export interface DatapathBackend {
   checkPort(portNo: number): string | undefined;
   counters(): DatapathCounters;
   portCounters(portNo: number): PortCounters;
+  /** What a trace must know of what runs; absent: nothing does. */
+  traceFacts?(): TraceFacts;
   /** A command of the port type's own. */
   command(portNo: number, name: string, data: unknown): Promise<unknown>;
   close(how: CloseMode): Promise<void>;
+}
+
+/** See daemon/switch/plugins.ts for what they throw. */
+export interface PluginBackend {
+  load(path: string): Promise<Methods["plugin-add"]["result"]>;
+  unload(type: string): Promise<void>;
+  readonly refused: Methods["plugin-list"]["result"]["refused"];
 }
 
 export interface Backend {
@@ -42,8 +87,12 @@ export interface Backend {
   readonly types: VportRegistry;
   /** The clock of flow statistics, in milliseconds. */
   nowMs(): number;
+  /** Third parties' types, which can be loaded and unloaded; undefined offline. */
+  readonly plugins?: PluginBackend | undefined;
   /** Makes a datapath without ports and flows. */
   addDatapath(datapath: DatapathRecord): Promise<DatapathBackend>;
+  /** Whether the file may be an upcall handler, as far as can be told here. Returns its path, links resolved. Throws. */
+  checkHandler(path: string): Promise<string>;
   /** One transaction; resolves when it is on the disk. Throws CommandError, with nothing saved. */
   save(changes: readonly StoreChange[]): Promise<void>;
   /** Sees to it that there is no device `name` that is marked as datapath `dp`'s (an id); false: it could not. */

@@ -6,15 +6,25 @@
 import type { BatchRequest, ConfigMethod, Executor, MethodName, Methods } from "./api.ts";
 import type { Backend } from "./backend.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
+import {
+  connectionStats,
+  dumpConnections,
+  flushConnections,
+  showConnectionsMax,
+  showLimits,
+} from "./conntrack.ts";
 import { dumpFlows, findDummy, getFlow, listDatapaths, listPorts, showDatapaths } from "./dump.ts";
 import { loadFlows } from "./flow_file.ts";
 import type { Logger } from "./log.ts";
+import { showMeters } from "./meters.ts";
 import type { Model } from "./model.ts";
 import { checkParams } from "./params.ts";
+import { addPlugin, deletePlugin, listPlugins } from "./plugin_requests.ts";
 import { flowScope, stageRequest } from "./requests.ts";
+import { PacketTracing } from "./trace.ts";
 import { Transaction } from "./transaction.ts";
 import { VERSION } from "./version.ts";
-import { composeFrame } from "../datapath/compose.ts";
+import { composeFrame } from "../datapath/compose/compose.ts";
 import { parseFlow } from "../datapath/text/flow_text.ts";
 
 export interface ConfigurationHooks {
@@ -32,6 +42,7 @@ type Handlers = {
 export class Configuration implements Executor {
   readonly #backend: Backend;
   readonly #hooks: ConfigurationHooks;
+  readonly #tracing: PacketTracing = new PacketTracing();
   #model: Model;
   /** Settles when the last request in the queue has finished. */
   #last: Promise<unknown> = Promise.resolve();
@@ -82,6 +93,18 @@ export class Configuration implements Executor {
     "flow-mod": (params) => this.#change("flow-mod", params),
     "flow-del": (params) => this.#change("flow-del", params),
     "flow-flush": (params) => this.#change("flow-flush", params),
+    "meter-add": (params) => this.#change("meter-add", params),
+    "meter-mod": (params) => this.#change("meter-mod", params),
+    "meter-del": (params) => this.#change("meter-del", params),
+    "meter-show": (params) => showMeters(this.#backend, this.#model, params),
+    "ct-dump": (params) => dumpConnections(this.#backend, this.#model, params),
+    "ct-flush": (params) => flushConnections(this.#backend, this.#model, params),
+    "ct-stats": (params) => connectionStats(this.#backend, this.#model, params),
+    "ct-limit-set": (params) => this.#change("ct-limit-set", params),
+    "ct-limit-del": (params) => this.#change("ct-limit-del", params),
+    "ct-limit-get": (params) => showLimits(this.#model, params),
+    "ct-maxconns": (params) => showConnectionsMax(this.#model, params),
+    "ct-maxconns-set": (params) => this.#change("ct-maxconns-set", params),
     "flow-load": ({ dp, text, replace = false }) =>
       this.#transact(async (transaction) =>
         loadFlows(await flowScope(transaction, dp), text, replace)
@@ -92,6 +115,13 @@ export class Configuration implements Executor {
     "port-list": (params) => listPorts(this.#model, params),
     "flow-get": (params) => getFlow(this.#backend, this.#model, params),
     "flow-dump": (params) => dumpFlows(this.#backend, this.#model, params),
+    "plugin-add": ({ file }) => this.exclusive(() => addPlugin(this.#backend, file)),
+    "plugin-del": (params) => this.exclusive(() => deletePlugin(this.#backend, params)),
+    "plugin-list": () => listPlugins(this.#backend, this.#model),
+    "upcalls": () => this.#refuseStream(),
+    "capture": () => this.#refuseStream(),
+    "trace-live": () => this.#refuseStream(),
+    "trace": (params) => this.#tracing.trace(this.#backend, this.#model, params),
     "version": () => ({ version: VERSION }),
     "stop": () => {
       if (this.#hooks.onStop === undefined) refuse("ENOTCONN", "no daemon is running");
@@ -100,6 +130,16 @@ export class Configuration implements Executor {
     },
     "netdev-dummy/receive": (params) => this.#receive(params),
   };
+
+  #refuseStream(): never {
+    const { offline } = this.#backend;
+    refuse(
+      offline ? "ENOTCONN" : "EOPNOTSUPP",
+      offline
+        ? "no daemon is running that packets could go through"
+        : "packets are given over a connection to the control socket only",
+    );
+  }
 
   #change<M extends ConfigMethod>(
     method: M,

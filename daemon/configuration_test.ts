@@ -89,7 +89,12 @@ Deno.test("names that no device can have, and unknown types, are refused with wh
   await refuses(
     configuration,
     ["dp-add", { dp: "system@br0" }],
-    ["EINVAL", /unknown datapath type "system" \(known: netdev, dummy\)/],
+    ["EOPNOTSUPP", /system@br0 is the kernel's: denovs commands drive it, the daemon does not/],
+  );
+  await refuses(
+    configuration,
+    ["dp-add", { dp: "kernel@br0" }],
+    ["EINVAL", /unknown datapath type "kernel"/],
   );
   await configuration.execute("dp-add", { dp: "br0" });
   for (const [name, message] of names) {

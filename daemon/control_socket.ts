@@ -20,6 +20,8 @@ import type { Answer } from "./unixctl.ts";
 export const REQUEST_SIZE_MAX: number = 256 << 20;
 /** A client that takes nothing of its answer for so long is cut off. */
 const WRITE_TIMEOUT_MS = 60_000;
+/** Bytes of notifications that may wait for a client. */
+const STREAM_SIZE_MAX = 1 << 20;
 /** Entries of a long list that are made text at once. */
 const LIST_PIECE = 200;
 /** How long answers may take to be sent when the daemon ends. */
@@ -29,11 +31,25 @@ const LISTEN_BACKLOG = 128;
 /** sun_path of struct sockaddr_un, without the zero byte at its end. */
 const PATH_SIZE_MAX = 107;
 
+/** The client of a request that is answered bit by bit: what is sent to it goes in front of the answer. */
+export interface StreamClient {
+  /** False: it is slow, and what is sent now would be lost. */
+  readonly canTake: boolean;
+  /** Sends a notification `{"method","params":[value],"id":null}`. False: it is slow or gone, and nothing was sent. */
+  send(method: string, value: unknown): boolean;
+  /** Resolves when the client has gone, or is to be let go. */
+  readonly gone: Promise<void>;
+}
+
 export interface ControlSocketOptions {
   readonly path: string;
   readonly log: Logger;
   /** Carries out a request; never throws. */
-  readonly call: (method: string, params: readonly unknown[]) => Promise<Answer>;
+  readonly call: (
+    method: string,
+    params: readonly unknown[],
+    client: StreamClient,
+  ) => Promise<Answer>;
   /** User id of the process at the other end of a connection, if it can be told. */
   readonly peerUid: (fd: number) => number | undefined;
 }
@@ -85,6 +101,7 @@ export class ControlSocket {
       // Somebody was quicker.
     }
     this.#server.close();
+    for (const connection of this.#connections) connection.endStream();
     const answered = Promise.all([...this.#connections].map((connection) => connection.idle()));
     let timer: ReturnType<typeof setTimeout> | undefined;
     const timeout = new Promise((done) => timer = setTimeout(done, END_TIMEOUT_MS));
@@ -128,13 +145,17 @@ export class ControlSocket {
       return;
     }
     const connection = new ServerConnection(socket, {
-      call: (method, params) => this.#ending ? Promise.resolve(ENDING) : call(method, params),
+      call: (method, params, client) =>
+        this.#ending ? Promise.resolve(ENDING) : call(method, params, client),
       onBroken: (why) => log.info(() => `dropped a client: ${why}`, this.#limit),
       onClosed: () => this.#connections.delete(connection),
     });
     this.#connections.add(connection);
   }
 }
+
+/** Methods that are answered bit by bit. */
+const STREAMS: ReadonlySet<string> = new Set(["upcalls", "capture", "trace-live"]);
 
 const ENDING: Answer = {
   result: null,
@@ -154,12 +175,25 @@ class ServerConnection {
   /** Settles when every request read so far is answered. */
   #last: Promise<void> = Promise.resolve();
   #closed = false;
+  readonly #gone: PromiseWithResolvers<void> = Promise.withResolvers<void>();
+  /** What streams are given. */
+  readonly #client: StreamClient;
 
   constructor(socket: Socket, options: ConnectionOptions) {
+    this.#client = {
+      get canTake(): boolean {
+        return socket.writable && socket.writableLength < STREAM_SIZE_MAX;
+      },
+      send: (method, value) => this.#notify(method, value),
+      gone: this.#gone.promise,
+    };
     this.#socket = socket;
     this.#options = options;
     socket.on("data", (bytes: Uint8Array) => this.#take(bytes));
-    socket.on("end", () => this.#last.then(() => this.#socket.end()));
+    socket.on("end", () => {
+      this.endStream();
+      this.#last.then(() => this.#socket.end());
+    });
     socket.on("error", () => this.destroy());
     socket.on("close", () => this.destroy());
   }
@@ -177,8 +211,20 @@ class ServerConnection {
   destroy(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.endStream();
     this.#socket.destroy();
     this.#options.onClosed();
+  }
+
+  /** A stream to this client, if there is one, ends with its answer. */
+  endStream(): void {
+    this.#gone.resolve();
+  }
+
+  #notify(method: string, value: unknown): boolean {
+    if (this.#closed || !this.#client.canTake) return false;
+    this.#socket.write(`${JSON.stringify({ method, params: [value], id: null })}\n`);
+    return true;
   }
 
   #take(bytes: Uint8Array): void {
@@ -206,7 +252,10 @@ class ServerConnection {
   async #serve(texts: readonly string[]): Promise<void> {
     for (const text of texts) {
       const { method, params, id } = parseRequest(text);
-      const { result, error } = await this.#options.call(method, params);
+      const answer = this.#options.call(method, params, this.#client);
+      // Read on, to see a client go that is given a stream; a request more waits for its turn.
+      if (STREAMS.has(method)) this.#socket.resume();
+      const { result, error } = await answer;
       if (this.#closed) return;
       // JSON-RPC 1.0: a notification has the id null and gets no answer.
       if (id !== null) await this.#answer(id, result, error);

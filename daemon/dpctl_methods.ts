@@ -12,7 +12,8 @@ import {
   UsageError,
   withDefaultVerb,
 } from "./dpctl.ts";
-import { renderDatapathList, renderDatapaths } from "./render/datapaths.ts";
+import { CONNTRACK_COMMANDS } from "./dpctl_conntrack.ts";
+import { renderCaches, renderDatapathList, renderDatapaths } from "./render/datapaths.ts";
 import { formatFlowInfo, formatStats, renderFlows } from "./render/flows.ts";
 
 /** What a command runs with. */
@@ -59,6 +60,9 @@ export const DPCTL_COMMANDS: ReadonlyMap<string, DpctlCommand> = new Map<string,
   ["add-flows", { usage: "[dp] file", count: [1, 2], run: (call) => flowFile(call, "add") }],
   ["mod-flows", { usage: "[dp] file", count: [1, 2], run: (call) => flowFile(call, "modify") }],
   ["del-flows", { usage: "[dp] [file]", count: [0, 2], run: delFlows }],
+  ["cache-get-size", { usage: "[dp]", count: [0, 1], run: cacheGetSize }],
+  ["cache-set-size", { usage: "dp cache <size>", count: [3, 3], run: cacheSetSize }],
+  ...CONNTRACK_COMMANDS,
   ["list-commands", { usage: "", count: [0, 0], run: listCommands }],
 ]);
 
@@ -156,6 +160,19 @@ async function show({ words, flags, executor }: Call): Promise<string> {
   const { statistics } = flags;
   const { datapaths } = await executor.execute("dp-show", { dps: words, statistics });
   return renderDatapaths(datapaths, { statistics });
+}
+
+async function cacheGetSize({ words, executor }: Call): Promise<string> {
+  return renderCaches((await executor.execute("dp-show", { dps: words })).datapaths);
+}
+
+async function cacheSetSize({ words, executor }: Call): Promise<string> {
+  const [dp, cache, text] = words;
+  if (cache !== "masks-cache") throw new UsageError(`there is no cache '${cache}' (masks-cache)`);
+  if (!/^\d{1,10}$/.test(text!)) throw new UsageError(`'${text}' is not a size`);
+  const masksCacheSize = Number(text);
+  await executor.execute("dp-set", { dp, masksCacheSize });
+  return `Setting cache size successful, new size ${masksCacheSize}\n`;
 }
 
 async function dumpFlows({ words, flags, executor }: Call): Promise<string> {

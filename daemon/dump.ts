@@ -5,7 +5,7 @@ import { refuse } from "./command_errors.ts";
 import { findFlow, formatUfid, parseNamed, refuseMissing, statsOf } from "./flows.ts";
 import type { Datapath, Model, PortRecord } from "./model.ts";
 import { findDatapath } from "./names.ts";
-import { decodeActions } from "../datapath/action_program.ts";
+import { decodeActions } from "../datapath/actions/action_program.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import { parseOfMatch } from "../datapath/of_match.ts";
 import { formatActions } from "../datapath/text/action_text.ts";
@@ -86,16 +86,22 @@ export async function dumpFlows(
 }
 
 async function describeDatapath(datapath: Datapath, statistics: boolean): Promise<DatapathInfo> {
-  const { name, type, miss, flowsMax } = datapath.record;
-  const table = await datapath.backend.table();
+  const { name, type, miss, flowsMax, masksCache, features, upcallHandler } = datapath.record;
+  const { backend } = datapath;
+  const table = await backend.table();
+  const handler = upcallHandler === null ? undefined : backend.handlerInfo(upcallHandler);
   return {
     name,
     type,
-    miss,
+    miss: handler?.state === "running" ? "upcall" : miss,
     flowsMax,
     flows: table.count,
     masks: table.maskCount,
-    counters: datapath.backend.counters(),
+    counters: backend.counters(),
+    masksCacheSize: masksCache,
+    features,
+    ...(handler === undefined ? {} : { upcallHandler: handler }),
+    maxHeadroom: backend.maxHeadroom,
     ports: describePorts(datapath, statistics),
   };
 }
@@ -123,12 +129,16 @@ function describeFlow(
   const mask = table.mask(at);
   const options = style.names ? { names: datapath } : {};
   const ufid = table.ufid(at);
+  const lifetime = table.lifetime(at);
   const given = style.givenUfids && ufid !== flowUfid(datapath.record.ufidSeed, key, mask);
   const info: FlowInfo = {
     ufid: formatUfid(ufid),
     ...(given ? { givenUfid: true } : {}),
     flow: formatFlow(key, mask, options),
     actions: formatActions(decodeActions(table.publishedActions(at)), options),
+    ...(lifetime === undefined ? {} : {
+      temporary: { idleTimeout: lifetime.idleMs / 1000, hardTimeout: lifetime.hardMs / 1000 },
+    }),
     ...statsOf(table, at, backend.nowMs()),
   };
   if (!style.verbose) return info;

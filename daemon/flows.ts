@@ -6,18 +6,19 @@
  * also refused where an installed flow matches the new flow's unmasked key, because which of two
  * overlapping flows a packet takes is not defined.
  */
-import type { FlowStats } from "./api.ts";
+import type { FlowStats, FlowTimeouts } from "./api.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
 import type { Datapath } from "./model.ts";
 import type { Transaction } from "./transaction.ts";
-import { encodeActions } from "../datapath/action_program.ts";
-import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
+import { encodeActions } from "../datapath/actions/action_program.ts";
+import type { FlowLifetime, FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import { KEY_WORDS } from "../datapath/key.ts";
 import { formatActions, parseActions } from "../datapath/text/action_text.ts";
 import { formatFlow, type ParsedFlow, parseFlow } from "../datapath/text/flow_text.ts";
 import { flowUfid } from "../datapath/ufid.ts";
-import { checkActions, checkFlow } from "../datapath/validate.ts";
-import { decodeActions } from "../datapath/action_program.ts";
+import { checkFlow } from "../datapath/validate/validate.ts";
+import { checkActions, checkExecutable } from "../datapath/validate/validate_actions.ts";
+import { decodeActions } from "../datapath/actions/action_program.ts";
 
 /** Where flows are staged: one datapath within one transaction. */
 export interface FlowScope {
@@ -51,7 +52,7 @@ export function addFlow(
   scope: FlowScope,
   flow: string,
   actions: string,
-  options: { mayExist?: boolean | undefined } = {},
+  options: { mayExist?: boolean | undefined; timeouts?: FlowTimeouts | undefined } = {},
 ): Staged {
   const named = parseNamed(scope, flow);
   if (named.ufidOnly) refuse("EINVAL", "cannot add the flow: it has a ufid but no key");
@@ -60,7 +61,9 @@ export function addFlow(
   const same = table.find(named.ufid);
   if (same < 0) {
     const other = table.lookup(named.key);
-    if (other < 0) return { ufid: insert(scope, named, actions), created: true };
+    if (other < 0) {
+      return { ufid: insert(scope, named, actions, options.timeouts), created: true };
+    }
     refuse("EEXIST", `cannot add the flow: its key is matched already by ${quote(scope, other)}`);
   }
   if (options.mayExist && isSameFlow(table, same, named)) {
@@ -149,7 +152,12 @@ export async function flushFlows({ transaction, datapath, table }: FlowScope): P
 /** Adds the flow or gives it these actions: what a table loaded with `replace` does line by line. */
 export function putFlow(scope: FlowScope, flow: string, actions: string): Staged {
   const named = parseNamed(scope, flow);
-  const at = named.ufidOnly ? -1 : findNamed(scope.table, named);
+  let at = named.ufidOnly ? -1 : findNamed(scope.table, named);
+  // What a file says stays: it takes the place of a temporary flow.
+  if (at >= 0 && scope.table.lifetime(at) !== undefined) {
+    removeFlow(scope, at);
+    at = -1;
+  }
   if (at < 0) return addFlow(scope, flow, actions);
   setActions(scope, at, actions);
   return { ufid: scope.table.ufid(at), created: false };
@@ -205,16 +213,62 @@ export function parseNamed(scope: Pick<FlowScope, "datapath">, flow: string): Na
   return { ufidOnly: parsed.ufid !== undefined && UFID_ONLY.test(flow), ufid, key, mask };
 }
 
-function insert(scope: FlowScope, named: NamedFlow, actions: string): string {
+function insert(
+  scope: FlowScope,
+  named: NamedFlow,
+  actions: string,
+  timeouts: FlowTimeouts | undefined,
+): string {
   const { transaction, datapath, table } = scope;
   const { ufid, key, mask } = named;
   const masked = maskKey(key, mask);
   const program = compileActions(scope, actions, named);
+  if (timeouts !== undefined) {
+    const lifetime = toLifetime(timeouts, transaction.backend.nowMs());
+    table.insert({ ufid, key: masked, mask, actions: program, lifetime });
+    return ufid;
+  }
   table.insert({ ufid, key: masked, mask, actions: program });
   const flow = formatFlow(masked, mask);
   const text = formatActions(decodeActions(program));
   transaction.save({ op: "flow-put", dp: datapath.record.id, flow: { ufid, flow, actions: text } });
   return ufid;
+}
+
+/** A flow that a handler installs, parsed and checked before it is its turn. */
+export interface PreparedFlow {
+  readonly ufid: string;
+  /** Masked. */
+  readonly key: Int32Array;
+  readonly mask: Int32Array;
+  readonly actions: Int32Array;
+}
+
+/** Parses and checks a flow by the rules of {@link addFlow}. */
+export function prepareFlow(datapath: Datapath, flow: string, actions: string): PreparedFlow {
+  const named = parseNamed({ datapath }, flow);
+  if (named.ufidOnly) refuse("EINVAL", "cannot add the flow: it has a ufid but no key");
+  guard("cannot add the flow", () => checkFlow(named.key, named.mask));
+  const { ufid, mask } = named;
+  const key = maskKey(named.key, mask);
+  return { ufid, key, mask, actions: compileActions({ datapath }, actions, named) };
+}
+
+/** Parses and checks actions for packets of one key. */
+export function prepareActions(
+  datapath: Datapath,
+  actions: string,
+  match: { readonly key: Int32Array; readonly mask: Int32Array },
+): Int32Array {
+  return compileActions({ datapath }, actions, match);
+}
+
+/** Seconds as the flow table has them. */
+export function toLifetime(
+  { idleTimeout, hardTimeout }: FlowTimeouts,
+  nowMs: number,
+): FlowLifetime {
+  return { idleMs: idleTimeout * 1000, hardMs: hardTimeout * 1000, addedMs: nowMs };
 }
 
 function setActions(scope: FlowScope, at: number, actions: string): void {
@@ -225,6 +279,7 @@ function setActions(scope: FlowScope, at: number, actions: string): void {
   const program = compileActions(scope, actions, { key, mask });
   if (equalWords(program, table.actions(at))) return;
   table.setActions(at, program);
+  if (table.lifetime(at) !== undefined) return; // never saved
   const flow = formatFlow(key, mask);
   const text = formatActions(decodeActions(program));
   transaction.save({ op: "flow-put", dp: datapath.record.id, flow: { ufid, flow, actions: text } });
@@ -236,7 +291,10 @@ function compileActions(
   { key, mask }: { readonly key: Int32Array; readonly mask: Int32Array },
 ): Int32Array {
   const actions = parseActions(text, { names: scope.datapath });
-  guard("cannot use these actions", () => checkActions(actions, maskKey(key, mask), mask));
+  guard("cannot use these actions", () => {
+    checkActions(actions, key, mask, { rules: "denovs" });
+    checkExecutable(actions);
+  });
   return encodeActions(actions);
 }
 

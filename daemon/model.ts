@@ -5,8 +5,11 @@
  */
 import type { DatapathType, MissPolicy, PortInfo } from "./api.ts";
 import type { DatapathBackend } from "./backend.ts";
-import type { SavedDatapath, SavedPort } from "./store.ts";
+import type { ConntrackSettings } from "./switch/live_datapath.ts";
+import type { SavedDatapath, SavedMeter, SavedPort } from "./store.ts";
+import { CACHE_ENTRIES_MAX } from "../datapath/flow_table/signature_cache.ts";
 import type { PortNames } from "../datapath/text/flow_text.ts";
+import { formatMeter, type MeterText, parseMeter } from "../datapath/text/meter_text.ts";
 
 export const LOCAL_PORT = 0;
 
@@ -19,7 +22,26 @@ export interface DatapathRecord {
   readonly flowsMax: number;
   /** 16 bytes. */
   readonly ufidSeed: Uint8Array;
+  /** Entries that a thread's signature cache may have; 0: it is off. */
+  readonly masksCache: number;
+  /** Of {@link FEATURES}. */
+  readonly features: readonly string[];
+  /** Path of the upcall handler; null: there is none. */
+  readonly upcallHandler: string | null;
+  readonly conntrack: ConntrackSettings;
 }
+
+export type { ConntrackSettings } from "./switch/live_datapath.ts";
+
+/** Connection tracking as it is unless set otherwise. */
+export const NO_CONNTRACK_LIMITS: ConntrackSettings = {
+  connectionsMax: null,
+  defaultLimit: 0,
+  zoneLimits: {},
+};
+
+/** OVS_DP_F_*: how a user of the kernel's datapath wants its upcalls. Kept and shown; see docs/decisions.md. */
+export const FEATURES: readonly string[] = ["unaligned", "vport-pids", "upcall-per-cpu"];
 
 /** A port. The last three change in place, as its device does. */
 export interface PortRecord {
@@ -33,12 +55,13 @@ export interface PortRecord {
   reason: string | null;
 }
 
-/** A datapath with its ports. Ports are changed only through {@link addPort} and {@link deletePort}. */
+/** A datapath with its ports and meters, which are changed only through its methods. */
 export class Datapath implements PortNames {
   readonly record: DatapathRecord;
   readonly backend: DatapathBackend;
   readonly #byNo: Map<number, PortRecord>;
   readonly #byName: Map<string, PortRecord>;
+  readonly #meters: Map<number, MeterText>;
   /** No number below this one is free. */
   #lowestFree: number;
 
@@ -47,6 +70,7 @@ export class Datapath implements PortNames {
     this.backend = backend;
     this.#byNo = new Map(from === undefined ? [] : from.#byNo);
     this.#byName = new Map(from === undefined ? [] : from.#byName);
+    this.#meters = new Map(from === undefined ? [] : from.#meters);
     this.#lowestFree = from === undefined ? 1 : from.#lowestFree;
   }
 
@@ -99,23 +123,80 @@ export class Datapath implements PortNames {
     this.#byName.delete(port.name);
     if (port.portNo > LOCAL_PORT) this.#lowestFree = Math.min(this.#lowestFree, port.portNo);
   }
+
+  get meterCount(): number {
+    return this.#meters.size;
+  }
+
+  /** In order of number. */
+  meters(): readonly MeterText[] {
+    return [...this.#meters.values()].sort((one, other) => one.id - other.id);
+  }
+
+  meter(id: number): MeterText | undefined {
+    return this.#meters.get(id);
+  }
+
+  putMeter(meter: MeterText): void {
+    this.#meters.set(meter.id, meter);
+  }
+
+  deleteMeter(id: number): void {
+    this.#meters.delete(id);
+  }
 }
 
 /** All datapaths, by name, in order of creation. */
 export type Model = ReadonlyMap<string, Datapath>;
 
 export function toSavedDatapath(record: DatapathRecord): SavedDatapath {
-  return { ...record, ufidSeed: record.ufidSeed.toHex() };
+  const { id, name, type, miss, flowsMax, masksCache, features, upcallHandler } = record;
+  const { connectionsMax, defaultLimit, zoneLimits } = record.conntrack;
+  const isLimited = connectionsMax !== null || defaultLimit !== 0 ||
+    Object.keys(zoneLimits).length > 0;
+  const settings: SavedDatapath["settings"] = {
+    ...(masksCache === CACHE_ENTRIES_MAX ? {} : { masksCache }),
+    ...(features.length === 0 ? {} : { features }),
+    ...(upcallHandler === null ? {} : { upcallHandler }),
+    ...(isLimited ? { conntrack: record.conntrack } : {}),
+  };
+  return { id, name, type, miss, flowsMax, ufidSeed: record.ufidSeed.toHex(), settings };
 }
 
 export function fromSavedDatapath(saved: SavedDatapath): DatapathRecord {
-  const { id, name, type, miss, flowsMax, ufidSeed } = saved;
-  return { id, name, type, miss, flowsMax, ufidSeed: Uint8Array.fromHex(ufidSeed) };
+  const { id, name, type, miss, flowsMax, ufidSeed, settings } = saved;
+  const {
+    masksCache = CACHE_ENTRIES_MAX,
+    features = [],
+    upcallHandler = null,
+    conntrack = NO_CONNTRACK_LIMITS,
+  } = settings;
+  const seed = Uint8Array.fromHex(ufidSeed);
+  return {
+    id,
+    name,
+    type,
+    miss,
+    flowsMax,
+    ufidSeed: seed,
+    masksCache,
+    features,
+    upcallHandler,
+    conntrack,
+  };
 }
 
 export function toSavedPort(port: PortRecord): SavedPort {
   const { portNo, name, type, options, mac } = port;
   return { portNo, name, type, options, mac };
+}
+
+export function toSavedMeter(meter: MeterText): SavedMeter {
+  return { id: meter.id, meter: formatMeter(meter) };
+}
+
+export function fromSavedMeter(saved: SavedMeter): MeterText {
+  return parseMeter(saved.meter);
 }
 
 /** Random bytes from the system, as an identifier or a seed. */

@@ -13,8 +13,12 @@ export function parseDatapathName(text: string): { type: DatapathType | undefine
   if (at < 0) return { type: undefined, name: text };
   const word = text.slice(0, at);
   const type = DATAPATH_TYPES.find((one) => one === word);
+  if (word === "system") {
+    refuse("EOPNOTSUPP", `${text} is the kernel's: denovs commands drive it, the daemon does not`);
+  }
   if (type === undefined) {
-    refuse("EINVAL", `unknown datapath type "${word}" (known: ${DATAPATH_TYPES.join(", ")})`);
+    const known = [...DATAPATH_TYPES, "system"].join(", ");
+    refuse("EINVAL", `unknown datapath type "${word}" (known: ${known})`);
   }
   return { type, name: text.slice(at + 1) };
 }

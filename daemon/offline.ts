@@ -6,7 +6,7 @@ import { CommandError, type MethodName, type Methods, SAVED_METHODS } from "./ap
 import type { OpenExecutor } from "./client.ts";
 import { Configuration } from "./configuration.ts";
 import { type Lock, LockedError, takeStateLock } from "./lock.ts";
-import { Datapath, fromSavedDatapath, type Model } from "./model.ts";
+import { Datapath, fromSavedDatapath, fromSavedMeter, type Model } from "./model.ts";
 import { OfflineBackend, OfflineDatapath } from "./offline_backend.ts";
 import { Store } from "./store.ts";
 import { BUILTIN_TYPES } from "../vports/builtin.ts";
@@ -181,6 +181,7 @@ function loadModel(store: Store): Model {
     const record = fromSavedDatapath(saved);
     const datapath = new Datapath(record, new OfflineDatapath(store, record));
     for (const port of saved.ports) datapath.addPort({ ...port, state: "offline", reason: null });
+    for (const meter of saved.meters) datapath.putMeter(fromSavedMeter(meter));
     model.set(record.name, datapath);
   }
   return model;
@@ -191,7 +192,7 @@ async function loadTypes(plugins: readonly string[]): Promise<VportRegistry> {
   for (const ops of BUILTIN_TYPES) types.register(ops, "built-in");
   for (const path of plugins) {
     const file = await checkPluginFile(path);
-    types.register(await loadPlugin(file, pluginApi), file.path);
+    types.register(await loadPlugin(file, pluginApi), file.path, file.url);
   }
   return types;
 }

@@ -1,11 +1,12 @@
 /** A backend without a switch: the saved state alone, edited while no daemon runs. */
-import type { DatapathCounters, MissPolicy, PortCounters } from "./api.ts";
+import type { DatapathCounters, MissPolicy, PortCounters, UpcallHandlerInfo } from "./api.ts";
 import type { Backend, CloseMode, DatapathBackend, PortSpec } from "./backend.ts";
-import type { DatapathRecord } from "./model.ts";
+import type { ConntrackSettings, DatapathRecord } from "./model.ts";
 import { insertSavedFlow } from "./restore.ts";
 import type { LooseDevice, Store, StoreChange } from "./store.ts";
 import { makeFlowTableBuffers } from "../datapath/flow_table/layout.ts";
 import { FlowTableWriter } from "../datapath/flow_table/writer.ts";
+import type { MeterConfig } from "../datapath/meters.ts";
 import type { VportRegistry } from "../vports/registry.ts";
 
 const LOAD_COUNT = 1000;
@@ -17,10 +18,12 @@ export const NO_PORT_COUNTERS: PortCounters = {
   txPackets: 0,
   txBytes: 0,
   txDropped: 0,
+  upcalls: 0,
+  upcallErrors: 0,
   drops: {},
 };
 
-const NO_COUNTERS: DatapathCounters = {
+export const NO_COUNTERS: DatapathCounters = {
   hit: 0,
   missed: 0,
   lost: 0,
@@ -54,6 +57,12 @@ export class OfflineBackend implements Backend {
 
   addDatapath(datapath: DatapathRecord): Promise<DatapathBackend> {
     return Promise.resolve(new OfflineDatapath(this.#store, datapath));
+  }
+
+  /** Nothing of it is run: that is the daemon's business. */
+  async checkHandler(path: string): Promise<string> {
+    const { checkPluginFile } = await import("../vports/loader.ts");
+    return (await checkPluginFile(path)).path;
   }
 
   save(changes: readonly StoreChange[]): Promise<void> {
@@ -94,6 +103,30 @@ export class OfflineDatapath implements DatapathBackend {
   setMiss(_policy: MissPolicy): Promise<void> {
     return Promise.resolve();
   }
+
+  setCacheSize(_size: number): Promise<void> {
+    return Promise.resolve();
+  }
+
+  setHandler(_path: string | null): Promise<void> {
+    return Promise.resolve();
+  }
+
+  setMeter(_meter: MeterConfig): void {}
+
+  deleteMeter(_id: number): void {}
+
+  meterStats(_id: number): undefined {
+    return undefined;
+  }
+
+  setConntrack(_settings: ConntrackSettings): void {}
+
+  handlerInfo(path: string): UpcallHandlerInfo {
+    return { path, state: "offline", reason: null, upcalls: 0, thrown: 0, refused: 0 };
+  }
+
+  readonly maxHeadroom = 0;
 
   addPort(_port: PortSpec): Promise<{ mac?: string }> {
     return Promise.resolve({});

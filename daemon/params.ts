@@ -5,7 +5,16 @@
 import type { ConfigMethod, MethodName, Methods } from "./api.ts";
 import { refuse } from "./command_errors.ts";
 
-type Kind = "string" | "boolean" | "number" | "strings" | "map" | "requests";
+type Kind =
+  | "string"
+  | "boolean"
+  | "number"
+  | "strings"
+  | "map"
+  | "requests"
+  | "packets"
+  | "numbers"
+  | "limits";
 /** Parameter → kind; a question mark for those that may be absent. */
 type Shape = Readonly<Record<string, Kind | `${Kind}?`>>;
 
@@ -14,7 +23,13 @@ const FLOW: Shape = { dp: "string?", flow: "string" };
 const SHAPES: Readonly<Record<MethodName, Shape>> = {
   "dp-add": { dp: "string", miss: "string?", flowsMax: "number?", mayExist: "boolean?" },
   "dp-del": { dp: "string", ifExists: "boolean?" },
-  "dp-set": { dp: "string?", miss: "string?" },
+  "dp-set": {
+    dp: "string?",
+    miss: "string?",
+    masksCacheSize: "number?",
+    features: "strings?",
+    upcallHandler: "string?",
+  },
   "dp-list": {},
   "dp-show": { dps: "strings", statistics: "boolean?" },
   "port-add": {
@@ -27,7 +42,13 @@ const SHAPES: Readonly<Record<MethodName, Shape>> = {
   },
   "port-del": { dp: "string?", port: "string", ifExists: "boolean?" },
   "port-list": { dp: "string?", statistics: "boolean?" },
-  "flow-add": { ...FLOW, actions: "string", mayExist: "boolean?" },
+  "flow-add": {
+    ...FLOW,
+    actions: "string",
+    mayExist: "boolean?",
+    idleTimeout: "number?",
+    hardTimeout: "number?",
+  },
   "flow-mod": { ...FLOW, actions: "string?", mayCreate: "boolean?", clear: "boolean?" },
   "flow-del": { ...FLOW, ifExists: "boolean?" },
   "flow-get": { ...FLOW, names: "boolean?" },
@@ -39,8 +60,49 @@ const SHAPES: Readonly<Record<MethodName, Shape>> = {
     givenUfids: "boolean?",
   },
   "flow-flush": { dp: "string?" },
+  "meter-add": { dp: "string?", meter: "string", mayExist: "boolean?" },
+  "meter-mod": { dp: "string?", meter: "string" },
+  "meter-del": { dp: "string?", meter: "number?", ifExists: "boolean?" },
+  "meter-show": { dp: "string?", meter: "number?" },
+  "ct-dump": { dp: "string?", zone: "number?" },
+  "ct-flush": {
+    dp: "string?",
+    zone: "number?",
+    mark: "string?",
+    labels: "string?",
+    original: "string?",
+    reply: "string?",
+  },
+  "ct-stats": { dp: "string?", zone: "number?" },
+  "ct-limit-set": { dp: "string?", defaultLimit: "number?", zones: "limits?" },
+  "ct-limit-del": { dp: "string?", isDefault: "boolean?", zones: "numbers?" },
+  "ct-limit-get": { dp: "string?", zones: "numbers?" },
+  "ct-maxconns": { dp: "string?" },
+  "ct-maxconns-set": { dp: "string?", max: "number" },
   "flow-load": { dp: "string?", text: "string", replace: "boolean?" },
   "batch": { requests: "requests" },
+  "plugin-add": { file: "string" },
+  "plugin-del": { type: "string", ifExists: "boolean?" },
+  "plugin-list": {},
+  "upcalls": { dp: "string?", count: "number?" },
+  "trace": {
+    dp: "string?",
+    flow: "string?",
+    packets: "packets?",
+    inPort: "string?",
+    size: "number?",
+    names: "boolean?",
+    samples: "string?",
+  },
+  "capture": {
+    dp: "string?",
+    port: "string?",
+    events: "strings",
+    filter: "string?",
+    count: "number?",
+    size: "number?",
+  },
+  "trace-live": { dp: "string?", filter: "string?", count: "number?", names: "boolean?" },
   "stop": {},
   "version": {},
   "netdev-dummy/receive": { port: "string", frames: "strings", size: "number?" },
@@ -56,6 +118,12 @@ const CONFIG_METHODS: Readonly<Record<ConfigMethod, true>> = {
   "flow-mod": true,
   "flow-del": true,
   "flow-flush": true,
+  "meter-add": true,
+  "meter-mod": true,
+  "meter-del": true,
+  "ct-limit-set": true,
+  "ct-limit-del": true,
+  "ct-maxconns-set": true,
 };
 
 /** Whether a text is the name of a method. */
@@ -93,7 +161,10 @@ const WORDS: Readonly<Record<Kind, string>> = {
   boolean: "true or false",
   number: "a number",
   strings: "a list of texts",
+  numbers: "a list of numbers",
+  limits: "a list of {zone, limit}",
   map: "an object with texts",
+  packets: "a list of {bytes, l3, time}",
   requests: "a list of {line, method, params} of methods that change the configuration",
 };
 
@@ -102,10 +173,22 @@ const IS: Readonly<Record<Kind, (value: unknown) => boolean>> = {
   boolean: (value) => typeof value === "boolean",
   number: (value) => typeof value === "number" && Number.isFinite(value),
   strings: (value) => Array.isArray(value) && value.every((one) => typeof one === "string"),
+  numbers: (value) => Array.isArray(value) && value.every((one) => typeof one === "number"),
+  limits: (value) =>
+    Array.isArray(value) &&
+    value.every((one) =>
+      isObject(one) && typeof one.zone === "number" && typeof one.limit === "number"
+    ),
   map: (value) =>
     isObject(value) && Object.values(value).every((option) => typeof option === "string"),
+  packets: (value) => Array.isArray(value) && value.every(isTracePacket),
   requests: (value) => Array.isArray(value) && value.every(isBatchRequest),
 };
+
+function isTracePacket(value: unknown): boolean {
+  if (!isObject(value) || typeof value.bytes !== "string") return false;
+  return [value.l3, value.time].every((one) => one === undefined || IS.number(one));
+}
 
 /** The parameters of each are checked when it is its turn, so that a fault has its line. */
 function isBatchRequest(value: unknown): boolean {

@@ -3,10 +3,28 @@
  * kernel's ovs_datapath, ovs_vport and ovs_flow families, the same online and offline, for one
  * request and for many.
  */
-import type { ConfigMethod, DatapathType, Methods, MissPolicy, PortAddParams } from "./api.ts";
+import type {
+  ConfigMethod,
+  DatapathType,
+  FlowTimeouts,
+  Methods,
+  MissPolicy,
+  PortAddParams,
+} from "./api.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
+import { deleteLimits, setConnectionsMax, setLimits } from "./conntrack.ts";
 import { addFlow, deleteFlow, flushFlows, formatUfid, modifyFlow } from "./flows.ts";
-import { type Datapath, LOCAL_PORT, type PortRecord, randomBytes, randomMac } from "./model.ts";
+import { addMeter, deleteMeter, modifyMeter } from "./meters.ts";
+import {
+  type Datapath,
+  type DatapathRecord,
+  FEATURES,
+  LOCAL_PORT,
+  NO_CONNTRACK_LIMITS,
+  type PortRecord,
+  randomBytes,
+  randomMac,
+} from "./model.ts";
 import {
   checkDeviceName,
   findDatapath,
@@ -17,6 +35,7 @@ import {
 } from "./names.ts";
 import type { Transaction } from "./transaction.ts";
 import { FLOWS_MAX_DEFAULT, FLOWS_MAX_LIMIT } from "../datapath/flow_table/layout.ts";
+import { CACHE_ENTRIES_MAX } from "../datapath/flow_table/signature_cache.ts";
 import { PORT_MAX } from "../datapath/key.ts";
 
 /** Where a request stands. */
@@ -44,8 +63,11 @@ const STAGES: { readonly [M in ConfigMethod]: Stage<M> } = {
   "dp-set": setDatapath,
   "port-add": addPort,
   "port-del": deletePort,
-  "flow-add": async (transaction, { dp, flow, actions, mayExist }) => {
-    const staged = addFlow(await flowScope(transaction, dp), flow, actions, { mayExist });
+  "flow-add": async (transaction, params) => {
+    const { dp, flow, actions, mayExist } = params;
+    const timeouts = checkTimeouts(transaction, params);
+    const options = { mayExist, timeouts };
+    const staged = addFlow(await flowScope(transaction, dp), flow, actions, options);
     return { ufid: formatUfid(staged.ufid), created: staged.created };
   },
   "flow-mod": async (transaction, { dp, flow, ...change }) => {
@@ -59,6 +81,12 @@ const STAGES: { readonly [M in ConfigMethod]: Stage<M> } = {
   "flow-flush": async (transaction, { dp }) => {
     return { deleted: await flushFlows(await flowScope(transaction, dp)) };
   },
+  "meter-add": addMeter,
+  "meter-mod": modifyMeter,
+  "meter-del": deleteMeter,
+  "ct-limit-set": setLimits,
+  "ct-limit-del": deleteLimits,
+  "ct-maxconns-set": setConnectionsMax,
 };
 
 /** Stages one request. Throws CommandError; the transaction is then to be rolled back. */
@@ -110,6 +138,10 @@ async function addDatapath(
     miss: miss ?? "drop",
     flowsMax: flowsMax ?? FLOWS_MAX_DEFAULT,
     ufidSeed: randomBytes(16),
+    masksCache: CACHE_ENTRIES_MAX,
+    features: [],
+    upcallHandler: null,
+    conntrack: NO_CONNTRACK_LIMITS,
   });
   stagePort(transaction, datapath, {
     portNo: LOCAL_PORT,
@@ -133,12 +165,66 @@ function deleteDatapath(
   return { deleted: true };
 }
 
-function setDatapath(transaction: Transaction, { dp, miss }: Params<"dp-set">): Result<"dp-set"> {
+async function setDatapath(
+  transaction: Transaction,
+  { dp, miss, masksCacheSize: masksCache, features, upcallHandler }: Params<"dp-set">,
+): Promise<Result<"dp-set">> {
   const datapath = findDatapath(transaction.model, dp);
-  if (miss === undefined) refuse("EINVAL", "nothing to set (miss: drop, flood or learn)");
   checkMiss(miss);
-  transaction.setDatapath(datapath, { miss });
+  checkCacheSize(masksCache);
+  checkFeatures(features);
+  const handler = upcallHandler === undefined || upcallHandler === ""
+    ? upcallHandler
+    : await transaction.backend.checkHandler(upcallHandler);
+  const changes: Partial<DatapathRecord> = {
+    ...(miss === undefined ? {} : { miss }),
+    ...(masksCache === undefined ? {} : { masksCache }),
+    ...(features === undefined
+      ? {}
+      : { features: FEATURES.filter((one) => features.includes(one)) }),
+    ...(handler === undefined ? {} : { upcallHandler: handler === "" ? null : handler }),
+  };
+  if (Object.keys(changes).length === 0) {
+    refuse("EINVAL", "nothing to set (miss, masks-cache, features or upcall-handler)");
+  }
+  transaction.setDatapath(datapath, changes);
   return {};
+}
+
+/** A power of two, as the kernel wants it. */
+function checkCacheSize(size: number | undefined): void {
+  if (size === undefined || size === 0) return;
+  const isPower = Number.isInteger(size) && size > 0 && (size & (size - 1)) === 0;
+  if (isPower && size <= CACHE_ENTRIES_MAX) return;
+  refuse(
+    "EINVAL",
+    `masks cache size ${size} is not allowed (0, or a power of 2 up to ${CACHE_ENTRIES_MAX})`,
+  );
+}
+
+function checkFeatures(features: readonly string[] | undefined): void {
+  const unknown = features?.find((one) => !FEATURES.includes(one));
+  if (unknown === undefined) return;
+  refuse("EINVAL", `unknown feature "${unknown}" (known: ${FEATURES.join(", ")})`);
+}
+
+/** Longer than that is a mistake (the kernel's jiffies would not hold it either). */
+const TIMEOUT_S_MAX = 10 * 365 * 86400;
+
+/** Undefined: the flow stays. */
+function checkTimeouts(
+  transaction: Transaction,
+  { idleTimeout, hardTimeout }: Params<"flow-add">,
+): FlowTimeouts | undefined {
+  for (const [name, seconds] of Object.entries({ idle: idleTimeout, hard: hardTimeout })) {
+    if (seconds === undefined || (seconds >= 0 && seconds <= TIMEOUT_S_MAX)) continue;
+    refuse("EINVAL", `the ${name} timeout can't be ${seconds} s (0 to ${TIMEOUT_S_MAX})`);
+  }
+  if (!idleTimeout && !hardTimeout) return undefined;
+  if (transaction.backend.offline) {
+    refuse("ENOTCONN", "a flow with a timeout is never saved, and no daemon is running to add it");
+  }
+  return { idleTimeout: idleTimeout ?? 0, hardTimeout: hardTimeout ?? 0 };
 }
 
 function addPort(

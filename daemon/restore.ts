@@ -1,15 +1,16 @@
 /** The saved state made real when the daemon starts. */
 import type { Backend } from "./backend.ts";
 import type { Logger } from "./log.ts";
-import { Datapath, fromSavedDatapath, type Model } from "./model.ts";
+import { Datapath, fromSavedDatapath, fromSavedMeter, type Model } from "./model.ts";
 import { attachSaved } from "./port_keeper.ts";
 import { Slices } from "./slices.ts";
-import type { SavedFlow, SavedState, StoreChange } from "./store.ts";
+import type { SavedFlow, SavedMeter, SavedState, StoreChange } from "./store.ts";
 import type { StoreClient } from "./store_client.ts";
-import { encodeActions } from "../datapath/action_program.ts";
+import { encodeActions } from "../datapath/actions/action_program.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import { parseActions } from "../datapath/text/action_text.ts";
 import { parseFlow } from "../datapath/text/flow_text.ts";
+import { toMeterConfig } from "../datapath/text/meter_text.ts";
 
 const LOAD_COUNT = 1000;
 
@@ -28,6 +29,7 @@ export async function restore(
     for (const port of saved.ports) {
       datapath.addPort({ ...port, state: "absent", reason: "not attached yet" });
     }
+    restoreMeters(saved.meters, datapath, log);
     const flows = await restoreFlows(store, datapath, log);
     for (const port of datapath.ports()) await attachSaved(datapath, port, log);
     model.set(record.name, datapath);
@@ -55,6 +57,19 @@ export function insertSavedFlow(table: FlowTableWriter, saved: SavedFlow): void 
   const { key, mask } = parseFlow(saved.flow);
   const actions = encodeActions(parseActions(saved.actions));
   table.insert({ ufid: saved.ufid, key, mask, actions });
+}
+
+function restoreMeters(saved: readonly SavedMeter[], datapath: Datapath, log: Logger): void {
+  for (const each of saved) {
+    try {
+      const meter = fromSavedMeter(each);
+      datapath.backend.setMeter(toMeterConfig(meter));
+      datapath.putMeter(meter);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      log.error(`${datapath.record.name}: left out the saved meter ${each.meter}: ${reason}`);
+    }
+  }
 }
 
 async function restoreFlows(

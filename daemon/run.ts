@@ -6,13 +6,15 @@
 import { CommandError, type Executor } from "./api.ts";
 import { Configuration } from "./configuration.ts";
 import { toCommandError } from "./command_errors.ts";
-import { ControlSocket } from "./control_socket.ts";
+import { ControlSocket, type StreamClient } from "./control_socket.ts";
 import { isDetachedChild, reportReady, startDetached } from "./detach.ts";
 import { LinkWatch } from "./link_watch.ts";
 import { LiveBackend } from "./live_backend.ts";
 import { type Lock, LockedError, makeDirectory, takeStateLock } from "./lock.ts";
 import { Log, type Logger } from "./log.ts";
 import { directoryOf } from "./paths.ts";
+import { probePlugin } from "./plugin_child.ts";
+import { loadPluginFolder } from "./plugin_folder.ts";
 import { PortKeeper } from "./port_keeper.ts";
 import { detachStandardStreams, notifySupervisor, peerUid } from "./process.ts";
 import { restore } from "./restore.ts";
@@ -20,7 +22,10 @@ import { StoreClient } from "./store_client.ts";
 import { SwitchClock } from "./switch/clock.ts";
 import { Switch } from "./switch/switch.ts";
 import { type Answer, Unixctl } from "./unixctl.ts";
+import { FlowExpiry } from "./upcalls/expiry.ts";
+import { UpcallService } from "./upcalls/service.ts";
 import { VERSION } from "./version.ts";
+import { WatchService } from "./watching.ts";
 
 export interface RunOptions {
   readonly socket: string;
@@ -29,6 +34,8 @@ export interface RunOptions {
   readonly threads?: number | undefined;
   /** Files of third-party port types. */
   readonly plugins: readonly string[];
+  /** Folder of such files; undefined: /etc/denovs/plugins, if it is there. */
+  readonly pluginDir?: string | undefined;
   /** Go on in the background; the parent returns when the daemon is ready. */
   readonly detach: boolean;
   readonly pidfile?: string | undefined;
@@ -42,10 +49,8 @@ export interface RunOptions {
 
 /** How long `run` waits for a client that edits the state. */
 const LOCK_WAIT_MS = 5000;
-/** How often the flow tables sort their masks by usage, as the kernel does. */
-const REBALANCE_MS = 4000;
 /** Log modules, so that levels can be set before each has said something. */
-const LOG_MODULES = ["daemon", "configuration", "control", "ports", "switch"];
+const LOG_MODULES = ["daemon", "configuration", "control", "ports", "switch", "upcalls"];
 
 /**
  * Runs the daemon until `stop`, SIGTERM or SIGINT ends it. Returns the exit status: 0, or 1
@@ -121,6 +126,8 @@ class Daemon {
       threadUrl: mainUrl,
       threads,
       plugins,
+      workerUrl: mainUrl,
+      probe: ({ path }) => probePlugin(path, { mainUrl }),
       log: this.#log.module("switch"),
       clock,
       onPortFailed: (datapath, portNo, reason) =>
@@ -134,7 +141,11 @@ class Daemon {
     this.#undo.push(async () => {
       if (!await live.stop()) this.#logger.error("a packet thread does not end");
     });
-    const backend = new LiveBackend(live, store);
+    const upcalls = new UpcallService({ live, log: this.#log.module("upcalls") });
+    store.watch(upcalls.watch.shared, this.#options.logFile);
+    this.#undo.push(() => upcalls.close());
+    await loadPluginFolder(live, this.#options.pluginDir, this.#logger);
+    const backend = new LiveBackend(live, store, upcalls);
     const model = await restore(store, backend, this.#log.module("configuration"));
     const configuration = new Configuration(backend, model, {
       log: this.#log.module("configuration"),
@@ -142,15 +153,29 @@ class Daemon {
     });
     this.#keepPorts(configuration, store);
     this.#undo.push(() => configuration.exclusive(() => Promise.resolve()), () => control.refuse());
-    this.#every(REBALANCE_MS, () => {
-      for (const { table } of live.datapaths()) table.rebalance();
+    await upcalls.bind(configuration);
+    const expiry = new FlowExpiry({
+      turns: configuration,
+      backend,
+      onError: (error) => this.#logger.error(`flow expiry: ${error}`),
     });
+    expiry.start();
+    this.#undo.push(() => expiry.stop());
+    const watching = new WatchService(live, () => configuration.model);
     this.#ready.resolve(
       new Unixctl({
         executor: this.#stopping(configuration),
         log: this.#log,
         clock,
-        settle: () => live.settle(),
+        settle: async () => {
+          await live.settle();
+          await expiry.run();
+        },
+        streams: {
+          "upcalls": (params, client) => upcalls.stream(params, client),
+          "capture": (params, client) => watching.capture(params, client),
+          "trace-live": (params, client) => watching.traceLive(params, client),
+        },
       }),
     );
     this.#logger.info(`denovs ${VERSION} runs, pid ${Deno.pid}, ${threads} packet threads`);
@@ -186,7 +211,7 @@ class Daemon {
       control = await ControlSocket.open({
         path: this.#options.socket,
         log: this.#log.module("control"),
-        call: (method, params) => this.#call(method, params),
+        call: (method, params, client) => this.#call(method, params, client),
         peerUid,
       });
     } catch (error) {
@@ -203,9 +228,13 @@ class Daemon {
     return control;
   }
 
-  async #call(method: string, params: readonly unknown[]): Promise<Answer> {
+  async #call(
+    method: string,
+    params: readonly unknown[],
+    client: StreamClient,
+  ): Promise<Answer> {
     try {
-      return await (await this.#ready.promise).call(method, params);
+      return await (await this.#ready.promise).call(method, params, client);
     } catch (error) {
       const { code, message } = toCommandError(error);
       return { result: null, error: { code, message } };

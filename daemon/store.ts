@@ -19,6 +19,19 @@ export interface SavedDatapath {
   readonly flowsMax: number;
   /** Seed of the flows' identifiers, 32 hex digits. */
   readonly ufidSeed: string;
+  readonly settings: DatapathSettings;
+}
+
+/** Settings that are not as they are by default. */
+export interface DatapathSettings {
+  readonly masksCache?: number;
+  readonly features?: readonly string[];
+  readonly upcallHandler?: string;
+  readonly conntrack?: {
+    readonly connectionsMax: number | null;
+    readonly defaultLimit: number;
+    readonly zoneLimits: Readonly<Record<string, number>>;
+  };
 }
 
 export interface SavedPort {
@@ -37,6 +50,13 @@ export interface SavedFlow {
   readonly actions: string;
 }
 
+export interface SavedMeter {
+  /** Unsigned, 32 bits. */
+  readonly id: number;
+  /** Canonical text. */
+  readonly meter: string;
+}
+
 /** One step of a transaction. `dp` is a datapath's id. */
 export type StoreChange =
   | { readonly op: "dp-put"; readonly datapath: SavedDatapath }
@@ -46,6 +66,8 @@ export type StoreChange =
   | { readonly op: "flow-put"; readonly dp: string; readonly flow: SavedFlow }
   | { readonly op: "flow-del"; readonly dp: string; readonly ufid: string }
   | { readonly op: "flow-flush"; readonly dp: string }
+  | { readonly op: "meter-put"; readonly dp: string; readonly meter: SavedMeter }
+  | { readonly op: "meter-del"; readonly dp: string; readonly id: number }
   | { readonly op: "loose-put"; readonly device: LooseDevice }
   | { readonly op: "loose-del"; readonly device: LooseDevice };
 
@@ -58,7 +80,10 @@ export interface LooseDevice {
 
 /** Everything but the flows, which are read in pieces. */
 export interface SavedState {
-  readonly datapaths: readonly (SavedDatapath & { readonly ports: readonly SavedPort[] })[];
+  readonly datapaths: readonly (SavedDatapath & {
+    readonly ports: readonly SavedPort[];
+    readonly meters: readonly SavedMeter[];
+  })[];
   readonly loose: readonly LooseDevice[];
 }
 
@@ -104,12 +129,20 @@ const MIGRATIONS: readonly string[] = [
      datapath_id TEXT NOT NULL,
      PRIMARY KEY (name, datapath_id)
    ) STRICT;`,
+  "ALTER TABLE datapaths ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",
+  `CREATE TABLE meters (
+     datapath INTEGER NOT NULL REFERENCES datapaths ON DELETE CASCADE,
+     id INTEGER NOT NULL,
+     meter TEXT NOT NULL,
+     PRIMARY KEY (datapath, id)
+   ) STRICT`,
 ];
 
 const KEY = "(SELECT key FROM datapaths WHERE id = ?)";
 const SQL = {
-  "dp-put": `INSERT INTO datapaths (id, name, type, miss, flows_max, ufid_seed)
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET miss = excluded.miss`,
+  "dp-put": `INSERT INTO datapaths (id, name, type, miss, flows_max, ufid_seed, settings)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET miss = excluded.miss, settings = excluded.settings`,
   "dp-del": "DELETE FROM datapaths WHERE id = ?",
   "port-put": `INSERT OR REPLACE INTO ports (datapath, port_no, name, type, options, mac)
     VALUES (${KEY}, ?, ?, ?, ?, ?)`,
@@ -118,12 +151,16 @@ const SQL = {
     ON CONFLICT (datapath, ufid) DO UPDATE SET flow = excluded.flow, actions = excluded.actions`,
   "flow-del": `DELETE FROM flows WHERE datapath = ${KEY} AND ufid = ?`,
   "flow-flush": `DELETE FROM flows WHERE datapath = ${KEY}`,
+  "meter-put": `INSERT OR REPLACE INTO meters (datapath, id, meter) VALUES (${KEY}, ?, ?)`,
+  "meter-del": `DELETE FROM meters WHERE datapath = ${KEY} AND id = ?`,
   "loose-put": "INSERT OR IGNORE INTO loose_devices (name, datapath_id) VALUES (?, ?)",
   "loose-del": "DELETE FROM loose_devices WHERE name = ? AND datapath_id = ?",
   "loose": "SELECT name, datapath_id FROM loose_devices",
-  "datapaths": "SELECT id, name, type, miss, flows_max, ufid_seed FROM datapaths ORDER BY key",
+  "datapaths": `SELECT id, name, type, miss, flows_max, ufid_seed, settings FROM datapaths
+    ORDER BY key`,
   "ports": `SELECT port_no, name, type, options, mac FROM ports WHERE datapath = ${KEY}
     ORDER BY port_no`,
+  "meters": `SELECT id, meter FROM meters WHERE datapath = ${KEY} ORDER BY id`,
   // The plus keeps the index on datapath out: the rows are read in their own order, not sorted anew for every piece.
   "flows": `SELECT sequence, ufid, flow, actions FROM flows WHERE +datapath = ${KEY}
     AND sequence > ? ORDER BY sequence LIMIT ?`,
@@ -173,7 +210,9 @@ export class Store {
         miss: row.miss as MissPolicy,
         flowsMax: Number(row.flows_max),
         ufidSeed: String(row.ufid_seed),
+        settings: JSON.parse(String(row.settings)) as DatapathSettings,
         ports: this.#statement("ports").all(id).map(toPort),
+        meters: this.#statement("meters").all(id).map(toMeter),
       };
     });
     const loose = this.#statement("loose").all().map((row) => ({
@@ -235,8 +274,9 @@ export class Store {
     const statement = this.#statement(change.op);
     switch (change.op) {
       case "dp-put": {
-        const { id, name, type, miss, flowsMax, ufidSeed } = change.datapath;
-        statement.run(id, name, type, miss, flowsMax, ufidSeed);
+        const { id, name, type, miss, flowsMax, ufidSeed, settings } = change.datapath;
+        const text = JSON.stringify(settings);
+        statement.run(id, name, type, miss, flowsMax, ufidSeed, text);
         break;
       }
       case "dp-del":
@@ -256,6 +296,12 @@ export class Store {
         break;
       case "flow-del":
         statement.run(change.dp, change.ufid);
+        break;
+      case "meter-put":
+        statement.run(change.dp, change.meter.id, change.meter.meter);
+        break;
+      case "meter-del":
+        statement.run(change.dp, change.id);
         break;
       case "loose-put":
       case "loose-del":
@@ -306,6 +352,10 @@ function migrate(database: DatabaseSync, path: string): void {
 
 function pragma(database: DatabaseSync, name: string): number {
   return Number(database.prepare(`PRAGMA ${name}`).get()?.[name]);
+}
+
+function toMeter(row: Record<string, unknown>): SavedMeter {
+  return { id: Number(row.id), meter: String(row.meter) };
 }
 
 function toPort(row: Record<string, unknown>): SavedPort {

@@ -10,6 +10,7 @@ const BR0: SavedDatapath = {
   miss: "drop",
   flowsMax: 100,
   ufidSeed: "1".repeat(32),
+  settings: {},
 };
 const PORT = { portNo: 1, name: "eth0", type: "netdev", options: { host: "share" }, mac: null };
 
@@ -35,11 +36,18 @@ Deno.test("Store gives back what was saved, flows in the order they were added",
       { op: "dp-put", datapath: BR0 },
       { op: "port-put", dp: BR0.id, port: PORT },
       ...[3, 1, 2].map(flow),
+      { op: "meter-put", dp: BR0.id, meter: { id: 4294967295, meter: "a" } },
+      { op: "meter-put", dp: BR0.id, meter: { id: 7, meter: "b" } },
+    ]);
+    store.apply([
+      { op: "meter-put", dp: BR0.id, meter: { id: 7, meter: "c" } },
+      { op: "meter-del", dp: BR0.id, id: 4294967295 },
     ]);
     store.apply([{ ...flow(3), flow: { ...flow(3).flow, actions: "1" } }]);
     store.close();
     store = new Store(path);
-    assert.deepEqual(store.load(), { datapaths: [{ ...BR0, ports: [PORT] }], loose: [] });
+    const meters = [{ id: 7, meter: "c" }];
+    assert.deepEqual(store.load(), { datapaths: [{ ...BR0, ports: [PORT], meters }], loose: [] });
     const first = store.loadFlows(BR0.id, 0, 2);
     assert.deepEqual(first.flows.map((one) => one.flow + one.actions), [
       "in_port(3)1",

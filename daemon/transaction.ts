@@ -11,9 +11,10 @@
 import type { Backend, CloseMode } from "./backend.ts";
 import { toCommandError } from "./command_errors.ts";
 import { Datapath, type DatapathRecord, type Model, type PortRecord } from "./model.ts";
-import { toSavedDatapath } from "./model.ts";
+import { toSavedDatapath, toSavedMeter } from "./model.ts";
 import type { LooseDevice, StoreChange } from "./store.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
+import { type MeterText, toMeterConfig } from "../datapath/text/meter_text.ts";
 
 /** A port on its way in or out. */
 interface Move {
@@ -45,6 +46,8 @@ export class Transaction {
   readonly #tables: Set<FlowTableWriter> = new Set();
   readonly #created: Set<Datapath> = new Set();
   readonly #changes: StoreChange[] = [];
+  /** Datapaths whose handler is loaded again, also from the same file: it may have changed. */
+  readonly #reloaded: Set<string> = new Set();
   /** Where in a batch a port was asked for. */
   readonly #lines: Map<PortRecord, number> = new Map();
 
@@ -78,6 +81,7 @@ export class Transaction {
   }
 
   setDatapath(datapath: Datapath, changes: Partial<DatapathRecord>): void {
+    if (changes.upcallHandler !== undefined) this.#reloaded.add(datapath.record.id);
     const copy = datapath.copy(changes);
     this.#replace(copy);
     this.save({ op: "dp-put", datapath: toSavedDatapath(copy.record) });
@@ -100,6 +104,19 @@ export class Transaction {
     const copy = this.edit(datapath);
     copy.deletePort(port);
     this.save({ op: "port-del", dp: copy.record.id, portNo: port.portNo });
+  }
+
+  /** Makes a meter, or makes one anew also if it is the same. */
+  putMeter(datapath: Datapath, meter: MeterText): void {
+    const copy = this.edit(datapath);
+    copy.putMeter(meter);
+    this.save({ op: "meter-put", dp: copy.record.id, meter: toSavedMeter(meter) });
+  }
+
+  deleteMeter(datapath: Datapath, id: number): void {
+    const copy = this.edit(datapath);
+    copy.deleteMeter(id);
+    this.save({ op: "meter-del", dp: copy.record.id, id });
   }
 
   /** The flow table of a datapath, for staging. */
@@ -167,18 +184,42 @@ export class Transaction {
   }
 
   async #publish(late: readonly Move[]): Promise<void> {
+    // Before the flows that name them.
+    for (const datapath of this.#mine) this.#publishMeters(datapath);
     for (const table of this.#tables) table.commit();
     for (const datapath of this.#after.values()) {
       const old = this.#find(datapath.record.id, this.#before);
-      if (old !== undefined && old.record.miss !== datapath.record.miss) {
-        const { name, miss } = datapath.record;
-        await this.#quietly(`set miss of ${name}`, datapath.backend.setMiss(miss));
-      }
+      if (old !== undefined && old !== datapath) await this.#publishSettings(datapath, old.record);
     }
     for (const move of late) await this.#quietly(`detach ${move.port.name}`, detach(move));
     for (const datapath of [...this.#before.values(), ...this.#created]) {
       if (this.#find(datapath.record.id, this.#after) !== undefined) continue;
       await this.#quietly(`close ${datapath.record.name}`, datapath.backend.close("delete"));
+    }
+  }
+
+  /** A meter that was put is another object. */
+  #publishMeters(datapath: Datapath): void {
+    const { backend, record } = datapath;
+    if (this.#after.get(record.name) !== datapath) return;
+    const old = this.#find(record.id, this.#before);
+    for (const meter of datapath.meters()) {
+      if (old?.meter(meter.id) !== meter) backend.setMeter(toMeterConfig(meter));
+    }
+    for (const { id } of old?.meters() ?? []) {
+      if (datapath.meter(id) === undefined) backend.deleteMeter(id);
+    }
+  }
+
+  async #publishSettings({ record, backend }: Datapath, old: DatapathRecord): Promise<void> {
+    const { name, miss, masksCache, upcallHandler, conntrack } = record;
+    if (conntrack !== old.conntrack) backend.setConntrack(conntrack);
+    if (miss !== old.miss) await this.#quietly(`set miss of ${name}`, backend.setMiss(miss));
+    if (masksCache !== old.masksCache) {
+      await this.#quietly(`set masks-cache of ${name}`, backend.setCacheSize(masksCache));
+    }
+    if (upcallHandler !== old.upcallHandler || this.#reloaded.has(record.id)) {
+      await this.#quietly(`set the upcall handler of ${name}`, backend.setHandler(upcallHandler));
     }
   }
 

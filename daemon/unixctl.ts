@@ -3,12 +3,13 @@
  * of Open vSwitch's unixctl take strings and return text, so that `ovs-appctl -t SOCKET` can call
  * them. `version` and `list-commands` are both: an object asks for the one, strings for the other.
  */
-import { CommandError, type Executor } from "./api.ts";
+import { CommandError, type Executor, type Methods } from "./api.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
 import { UsageError } from "./dpctl.ts";
 import { DPCTL_COMMANDS, runDpctl } from "./dpctl_methods.ts";
+import type { StreamClient } from "./control_socket.ts";
 import type { Log } from "./log.ts";
-import { isMethod } from "./params.ts";
+import { checkParams, isMethod } from "./params.ts";
 import { VERSION } from "./version.ts";
 
 /** The clock's controls. */
@@ -23,7 +24,17 @@ export interface UnixctlOptions {
   readonly clock: ClockControl;
   /** Resolves when the packet threads have seen the clock move and have no work left. */
   readonly settle: () => Promise<void>;
+  /** Each gives a client what comes until it has had enough. Absent: there is nothing to be had. */
+  readonly streams?: {
+    readonly [M in StreamMethod]: (
+      params: Methods[M]["params"],
+      client: StreamClient,
+    ) => Promise<Methods[M]["result"]>;
+  };
 }
+
+/** Methods that are answered bit by bit. */
+type StreamMethod = "upcalls" | "capture" | "trace-live";
 
 interface TextMethod {
   readonly usage: string;
@@ -44,14 +55,20 @@ const WARP_MS_MAX = 2 ** 40;
 export class Unixctl {
   readonly #executor: Executor;
   readonly #methods: ReadonlyMap<string, TextMethod>;
+  readonly #streams: UnixctlOptions["streams"];
 
   constructor(options: UnixctlOptions) {
     this.#executor = options.executor;
+    this.#streams = options.streams;
     this.#methods = new Map(textMethods(options));
   }
 
-  /** Carries out one request. Never throws. */
-  async call(method: string, params: readonly unknown[]): Promise<Answer> {
+  /** Carries out one request. `client`: who gets what is streamed; absent: nothing can be. Never throws. */
+  async call(
+    method: string,
+    params: readonly unknown[],
+    client?: StreamClient,
+  ): Promise<Answer> {
     if (params.length > 0 && params.every((one) => typeof one === "string")) {
       return await this.#callText(method, params);
     }
@@ -62,6 +79,11 @@ export class Unixctl {
       if (!isMethod(method)) refuse("EINVAL", `there is no method "${method}" with an object`);
       if (params.length > 1) refuse("EINVAL", `${method} takes one object`);
       const object = (params[0] ?? {}) as never;
+      const streams = this.#streams;
+      if (streams !== undefined && client !== undefined && Object.hasOwn(streams, method)) {
+        checkParams(method, object);
+        return { result: await streams[method as StreamMethod](object, client), error: null };
+      }
       return { result: await this.#executor.execute(method, object), error: null };
     } catch (error) {
       return { result: null, error: errorObject(toCommandError(error)) };

@@ -13,6 +13,7 @@ import {
   DROPPED,
   DROPS,
   GENERATED,
+  HELD,
   HIT,
   LOST,
   MISSED,
@@ -23,12 +24,17 @@ import {
   RX_BYTES,
   RX_DROPPED,
   RX_PACKETS,
+  SAMPLED,
   SENT,
   TX_BYTES,
   TX_DROPPED,
   TX_PACKETS,
+  UPCALL_ERRORS,
+  UPCALL_PACKETS,
 } from "./counters.ts";
 import type { DropReason } from "./drop_reasons.ts";
+import type { PacketObserver } from "./observer.ts";
+import type { Packet } from "./packet/packet.ts";
 
 export class Accounts {
   readonly #datapath: BigUint64Array;
@@ -39,6 +45,9 @@ export class Accounts {
   #txPort = 0;
   #txPackets = 0;
   #txBytes = 0;
+
+  /** Told of every drop. */
+  observer: PacketObserver | undefined = undefined;
 
   /** One datapath block and the port blocks, written by this thread alone. */
   constructor(datapath: BigUint64Array, ports: BigUint64Array) {
@@ -77,6 +86,16 @@ export class Accounts {
     this.#datapath[LOST]! += 1n;
   }
 
+  /** An upcall of a packet from `portNo` was put into the queue. */
+  upcalled(portNo: number): void {
+    this.#ports[portBlockAt(portNo) + UPCALL_PACKETS]! += 1n;
+  }
+
+  /** An upcall of a packet from `portNo` could not be put anywhere. */
+  upcallFailed(portNo: number): void {
+    this.#ports[portBlockAt(portNo) + UPCALL_ERRORS]! += 1n;
+  }
+
   copied(count: number): void {
     this.#datapath[COPIED]! += BigInt(count | 0);
   }
@@ -85,28 +104,50 @@ export class Accounts {
     this.#datapath[GENERATED]! += 1n;
   }
 
-  consumed(): void {
-    this.#datapath[CONSUMED]! += 1n;
+  consumed(count = 1): void {
+    this.#datapath[CONSUMED]! += BigInt(count | 0);
+  }
+
+  /** So many packets more (negative: fewer) wait inside. */
+  held(difference: number): void {
+    this.#datapath[HELD]! += BigInt(difference | 0);
+  }
+
+  /** A psample action has taken a sample. */
+  sampled(): void {
+    this.#datapath[SAMPLED]! += 1n;
   }
 
   /** A packet from `portNo` ended here: by a flow, for want of one, or because it could not go on. */
-  dropped(portNo: number, reason: DropReason): void {
+  dropped(portNo: number, reason: DropReason, packet?: Packet): void {
     this.#datapath[DROPPED]! += 1n;
     this.#datapath[DROPS + reason]! += 1n;
     this.#ports[portBlockAt(portNo) + PORT_DROPS + reason]! += 1n;
+    if (this.observer !== undefined) this.observer.dropped(packet, reason, portNo);
   }
 
   /** A packet was lost while it was received on `portNo` (PORT_NONE: on none). */
-  rxDropped(portNo: number, reason: DropReason): void {
+  rxDropped(portNo: number, reason: DropReason, packet?: Packet): void {
     this.#datapath[RECEIVED]! += 1n;
     this.#ports[portBlockAt(portNo) + RX_DROPPED]! += 1n;
-    this.dropped(portNo, reason);
+    this.dropped(portNo, reason, packet);
+  }
+
+  /** `count` packets, up to 2^32, were lost before anybody here has seen them. */
+  rxLost(portNo: number, reason: DropReason, count: number): void {
+    const packets = BigInt(count);
+    const at = portBlockAt(portNo);
+    this.#datapath[RECEIVED]! += packets;
+    this.#datapath[DROPPED]! += packets;
+    this.#datapath[DROPS + reason]! += packets;
+    this.#ports[at + RX_DROPPED]! += packets;
+    this.#ports[at + PORT_DROPS + reason]! += packets;
   }
 
   /** Port `portNo` did not take a packet. */
-  txDropped(portNo: number, reason: DropReason): void {
+  txDropped(portNo: number, reason: DropReason, packet?: Packet): void {
     this.#ports[portBlockAt(portNo) + TX_DROPPED]! += 1n;
-    this.dropped(portNo, reason);
+    this.dropped(portNo, reason, packet);
   }
 
   /** A packet of `size` bytes that was counted as sent was refused later, at flush. */

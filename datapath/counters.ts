@@ -10,7 +10,7 @@
 import { DROP_REASONS, type DropReasonName } from "./drop_reasons.ts";
 
 /** Drop reasons that a block has room for. */
-export const DROP_REASONS_MAX = 40;
+export const DROP_REASONS_MAX = 64;
 
 // Datapath block.
 /** Packets that matched a flow. */
@@ -31,6 +31,8 @@ export const DROPPED = 7;
 export const CONSUMED = 8;
 /** Packets that wait somewhere inside. */
 export const HELD = 9;
+/** Samples that psample actions have taken. No packets of their own. */
+export const SAMPLED = 10;
 /** First of the counters by drop reason. */
 export const DROPS = 16;
 /** Counters in a datapath block. */
@@ -45,6 +47,10 @@ export const TX_PACKETS = 3;
 export const TX_BYTES = 4;
 /** Packets that an output to this port could not deliver. */
 export const TX_DROPPED = 5;
+/** Upcalls of packets from this port that were put into a queue. */
+export const UPCALL_PACKETS = 6;
+/** Upcalls that were lost: nobody listens, or the queue was full. */
+export const UPCALL_ERRORS = 7;
 /** First of the counters by drop reason: at reception and output, and for packets from this port that a flow dropped. */
 export const PORT_DROPS = 8;
 /** Counters in a port block. */
@@ -63,7 +69,7 @@ export function makeDatapathBlock(): SharedArrayBuffer {
   return new SharedArrayBuffer(DATAPATH_BLOCK_LENGTH * 8);
 }
 
-/** Memory of one thread's port blocks: 25 MiB of address space, of which only used ports cost memory. */
+/** Memory of one thread's port blocks: 37 MiB of address space, of which only used ports cost memory. */
 export function makePortBlocks(): SharedArrayBuffer {
   return new SharedArrayBuffer(PORT_BLOCKS * PORT_BLOCK_LENGTH * 8);
 }
@@ -78,7 +84,8 @@ export function sumCounters(
   for (let index = 0; index < range.length; index++) {
     let sum = 0n;
     for (const block of blocks) sum += block[range.at + index]!;
-    sums.push(Number(sum) - (baseline?.[index] ?? 0));
+    // One thread may take back what another has counted: its own counter is then below 0.
+    sums.push(Number(BigInt.asUintN(64, sum)) - (baseline?.[index] ?? 0));
   }
   return sums;
 }

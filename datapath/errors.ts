@@ -9,6 +9,7 @@ export type ErrorCode =
   | "ENODEV"
   | "ENOSPC"
   | "EFBIG"
+  | "EMSGSIZE"
   | "ERANGE"
   | "EOVERFLOW"
   | "EOPNOTSUPP"

@@ -12,8 +12,8 @@
  * arp.sha/tha lie where ipv6.src begins. Which one is meant follows from eth_type and ip.proto.
  */
 
-/** Words in a key. Grows as fields are added; always even. */
-export const KEY_WORDS = 32;
+/** Words in a key: a whole number of cache lines. Some at the end are not used yet. */
+export const KEY_WORDS = 144;
 /** Bytes in a key. */
 export const KEY_SIZE: number = KEY_WORDS * 4;
 
@@ -40,7 +40,7 @@ export const CVLAN_TCI_AT = 36;
 export const CVLAN_TPID_AT = 38;
 /** 2 bytes: the innermost Ethernet type; ETH_P_802_2 (0x0004) for LLC frames without SNAP. */
 export const ETH_TYPE_AT = 40;
-/** 2 bytes, lower 12 bits used. */
+/** 2 bytes: the lower 12 bits are TCP's; {@link L3_PACKET}. */
 export const TCP_FLAGS_AT = 42;
 /** 1 byte. ARP: the lower 8 bits of the opcode, 0 if it is over 255. */
 export const IP_PROTO_AT = 44;
@@ -74,6 +74,95 @@ export const ARP_SHA_AT = 64;
 /** 6 bytes. */
 export const ARP_THA_AT = 70;
 
+// From here on (word 32) lies what few packets have: connection tracking, MPLS, NSH, tunnels.
+
+export const CT_MARK_AT = 128;
+/** 16 bytes. */
+export const CT_LABEL_AT = 132;
+/** 16 bytes; an IPv4 address is the first 4. */
+export const CT_TUPLE_SRC_AT = 148;
+/** 16 bytes; likewise. */
+export const CT_TUPLE_DST_AT = 164;
+/** 2 bytes. */
+export const CT_TP_SRC_AT = 180;
+/** 2 bytes. */
+export const CT_TP_DST_AT = 182;
+/** 1 byte. */
+export const CT_PROTO_AT = 184;
+/** 1 byte: type of the first link-layer option of neighbour discovery. */
+export const ND_OPTIONS_TYPE_AT = 185;
+/** 2 bytes: bitmap of IPv6 extension headers, OFPIEH12_* of the kernel's flow.h. */
+export const IPV6_EXTHDRS_AT = 186;
+/** 4 bytes: the reserved word of a neighbour discovery message. */
+export const ND_RESERVED_AT = 188;
+/** MPLS_LABELS_MAX words of label << 12 | tc << 9 | bos << 8 | ttl, the outermost first. */
+export const MPLS_AT = 196;
+/** 1 byte each (RFC 8300): flags, TTL, MD type, next protocol. */
+export const NSH_FLAGS_AT = 208;
+/** 1 byte. */
+export const NSH_TTL_AT = 209;
+/** 1 byte. */
+export const NSH_MDTYPE_AT = 210;
+/** 1 byte. */
+export const NSH_NP_AT = 211;
+/** 4 bytes: service path identifier << 8 | service index. */
+export const NSH_PATH_AT = 212;
+/** 16 bytes: the four context words of MD type 1. */
+export const NSH_CONTEXT_AT = 216;
+/** 8 bytes. */
+export const TUN_ID_AT = 232;
+export const TUN_SRC_AT = 240;
+export const TUN_DST_AT = 244;
+/** 16 bytes. */
+export const TUN_IPV6_SRC_AT = 248;
+/** 16 bytes. */
+export const TUN_IPV6_DST_AT = 264;
+/** 1 byte. */
+export const TUN_TOS_AT = 280;
+/** 1 byte. */
+export const TUN_TTL_AT = 281;
+/** 2 bytes: TUN_FLAG_*. */
+export const TUN_FLAGS_AT = 282;
+/** 2 bytes. */
+export const TUN_TP_SRC_AT = 284;
+/** 2 bytes. */
+export const TUN_TP_DST_AT = 286;
+/** 1 byte: IP version of the outer header, 4 or 6; 0: the packet came through no tunnel. Matched whole or not. */
+export const TUN_FAMILY_AT = 288;
+/** 1 byte: TUN_OPTIONS_*: what the option bytes are. Matched whole or not. */
+export const TUN_OPTIONS_KIND_AT = 289;
+/** 2 bytes: how many option bytes there are. Matched whole or not. */
+export const TUN_OPTIONS_SIZE_AT = 290;
+/** TUN_OPTIONS_MAX bytes, zero behind the options. */
+export const TUN_OPTIONS_AT = 292;
+// Free: [192, 196) and [548, 576).
+
+/** Most MPLS labels that a flow can match (net/openvswitch/flow.h: MPLS_LABEL_DEPTH). */
+export const MPLS_LABELS_MAX = 3;
+/** Most bytes of tunnel options (255 in the kernel, whole words here). */
+export const TUN_OPTIONS_MAX = 256;
+
+// In the order of Open vSwitch's FLOW_TNL_F_*, in which it prints them.
+export const TUN_FLAG_OAM = 1;
+export const TUN_FLAG_DF = 2;
+export const TUN_FLAG_CSUM = 4;
+export const TUN_FLAG_KEY = 8;
+/** The tunnel's device is in metadata-bridge mode (kernel only). */
+export const TUN_FLAG_INFO_BRIDGE = 16;
+
+export const TUN_OPTIONS_NONE = 0;
+/** TLVs as they lie in the packet (RFC 8926 §3.5). */
+export const TUN_OPTIONS_GENEVE = 1;
+/** One word: group policy flags << 16 | policy identifier, network byte order. */
+export const TUN_OPTIONS_VXLAN = 2;
+/**
+ * 12 bytes as `struct erspan_metadata` (uapi/linux/erspan.h) has: version (4 bytes), then the index (4
+ * bytes), or direction and hardware identifier (a byte each).
+ */
+export const TUN_OPTIONS_ERSPAN = 3;
+/** Flags and message type, one byte each. */
+export const TUN_OPTIONS_GTPU = 4;
+
 /** Words that a flow without IPv6, ARP addresses and ND uses; the rest is zero. */
 export const KEY_WORDS_IPV4 = 16;
 
@@ -84,6 +173,11 @@ export const FRAG_LATER = 2;
 /** Set in a stored TCI when the tag is present (VLAN_CFI_MASK of the kernel's use). */
 export const VLAN_PRESENT = 0x1000;
 export const ETH_P_802_2 = 0x0004;
+/**
+ * Bit of the two bytes at TCP_FLAGS_AT: the packet has no Ethernet header (the kernel's mac_proto,
+ * packet_type(ns=1) in text). Every flow matches it.
+ */
+export const L3_PACKET = 0x8000;
 /** in_port of a packet that came from no port. */
 export const PORT_NONE = 65535;
 /** Ports are numbered 0 (LOCAL) … 65534. */

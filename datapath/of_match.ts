@@ -3,20 +3,21 @@
  * Names and shorthands of the fields that the flow key has; further ones are entries of the tables.
  * Unlike dpctl, masks are taken.
  */
+import type { Attribute, Field } from "./fields/field_types.ts";
 import {
-  type Attribute,
   attributeNamed,
   ETH_P_ARP,
   ETH_P_IP,
   ETH_P_IPV6,
+  ETH_P_MPLS_MC,
+  ETH_P_MPLS_UC,
   ETH_P_RARP,
-  type Field,
   IPPROTO_ICMP,
   IPPROTO_ICMPV6,
   IPPROTO_SCTP,
   IPPROTO_TCP,
   IPPROTO_UDP,
-} from "./fields.ts";
+} from "./fields/fields.ts";
 import {
   ETH_TYPE_AT,
   FRAG_FIRST,
@@ -29,8 +30,9 @@ import {
   VLAN_PRESENT,
   VLAN_TCI_AT,
 } from "./key.ts";
-import { isSelected } from "./layers.ts";
-import { type MatchBytes, type PortNames, scanField } from "./text/field_text.ts";
+import { isSelected } from "./fields/layers.ts";
+import { type PortNames, scanField } from "./text/field_text.ts";
+import type { MatchBytes } from "./text/number_text.ts";
 import { EQUALS, Scanner, SLASH } from "./text/scanner.ts";
 
 export interface OfMatch {
@@ -56,6 +58,8 @@ const PROTOCOLS: ReadonlyMap<string, readonly [ethType: number, protocol?: numbe
   ["tcp6", [ETH_P_IPV6, IPPROTO_TCP]],
   ["udp6", [ETH_P_IPV6, IPPROTO_UDP]],
   ["sctp6", [ETH_P_IPV6, IPPROTO_SCTP]],
+  ["mpls", [ETH_P_MPLS_UC]],
+  ["mplsm", [ETH_P_MPLS_MC]],
 ]);
 
 /** `attribute.field` that a name stands for; several that share their bytes, one of which must be selected. */
@@ -100,6 +104,40 @@ const FIELDS: ReadonlyMap<string, readonly string[]> = new Map([
   ["nd_target", ["nd.target"]],
   ["nd_sll", ["nd.sll"]],
   ["nd_tll", ["nd.tll"]],
+  ["nd_reserved", ["nd_ext.nd_reserved"]],
+  ["nd_options_type", ["nd_ext.nd_options_type"]],
+  ["dp_hash", ["dp_hash"]],
+  ["ct_state", ["ct_state"]],
+  ["ct_zone", ["ct_zone"]],
+  ["ct_mark", ["ct_mark"]],
+  ["ct_label", ["ct_label"]],
+  ["ct_nw_src", ["ct_tuple4.src"]],
+  ["ct_nw_dst", ["ct_tuple4.dst"]],
+  ["ct_ipv6_src", ["ct_tuple6.src"]],
+  ["ct_ipv6_dst", ["ct_tuple6.dst"]],
+  ["ct_nw_proto", ["ct_tuple4.proto", "ct_tuple6.proto"]],
+  ["ct_tp_src", ["ct_tuple4.tp_src", "ct_tuple6.tp_src"]],
+  ["ct_tp_dst", ["ct_tuple4.tp_dst", "ct_tuple6.tp_dst"]],
+  ["tun_id", ["tunnel.tun_id"]],
+  ["tunnel_id", ["tunnel.tun_id"]],
+  ["tun_src", ["tunnel.src"]],
+  ["tun_dst", ["tunnel.dst"]],
+  ["tun_ipv6_src", ["tunnel.ipv6_src"]],
+  ["tun_ipv6_dst", ["tunnel.ipv6_dst"]],
+  ["mpls_label", ["mpls.label"]],
+  ["mpls_tc", ["mpls.tc"]],
+  ["mpls_ttl", ["mpls.ttl"]],
+  ["mpls_bos", ["mpls.bos"]],
+  ["nsh_flags", ["nsh.flags"]],
+  ["nsh_ttl", ["nsh.ttl"]],
+  ["nsh_mdtype", ["nsh.mdtype"]],
+  ["nsh_np", ["nsh.np"]],
+  ["nsh_spi", ["nsh.spi"]],
+  ["nsh_si", ["nsh.si"]],
+  ["nsh_c1", ["nsh.c1"]],
+  ["nsh_c2", ["nsh.c2"]],
+  ["nsh_c3", ["nsh.c3"]],
+  ["nsh_c4", ["nsh.c4"]],
 ]);
 
 /** Names whose value is not that of one field. */

@@ -8,10 +8,14 @@
 import type { Accounts } from "./accounting.ts";
 import { dropReason } from "./drop_reasons.ts";
 import type { DropReason } from "./drop_reasons.ts";
-import type { ActionHost } from "./execute.ts";
-import { completeChecksum, isEncapsulated, partialNeedsSoftware } from "./offload.ts";
-import { copyPacket, GSO_NONE, type Packet } from "./packet.ts";
-import { segment, type SegmentSink } from "./segment.ts";
+import { ETHERNET_SIZE } from "./actions/ethernet_actions.ts";
+import type { ActionHost } from "./actions/execute.ts";
+import { fragment, wantsFragments } from "./packet/fragment_output.ts";
+import { ObservedPort, type PacketObserver } from "./observer.ts";
+import { completeChecksum, isEncapsulated, partialNeedsSoftware } from "./packet/offload.ts";
+import { copyPacket, GSO_NONE, type Packet } from "./packet/packet.ts";
+import { isOverMtu } from "./packet/packet_size.ts";
+import { segment, type SegmentSink } from "./packet/segment.ts";
 
 /** What the pipeline needs of a port on this thread. */
 export interface OutputPort {
@@ -22,6 +26,10 @@ export interface OutputPort {
   readonly takesSegmentTrains: boolean;
   /** Bytes in front of the frame that `send` may write, lent like the frame; absent: none. */
   readonly headroom?: number | undefined;
+  /** Whether `send` takes packets without Ethernet header (isL3); absent: no. */
+  readonly takesL3Packets?: boolean | undefined;
+  /** Longest L3 packet of a frame, in bytes; longer ones are dropped, but for trains. Absent: `send` decides. */
+  readonly mtu?: number | undefined;
   /** Queues or sends one packet, whose bytes are lent until the next flush. 0: taken; else why not. Must not throw. */
   send(packet: Packet): DropReason;
 }
@@ -44,36 +52,58 @@ export interface PipelineHost {
 const NO_SUCH_PORT = dropReason("no-such-port");
 const POOL_EXHAUSTED = dropReason("pool-exhausted");
 const GSO_INVALID = dropReason("tx-gso-invalid");
+const OVER_MTU = dropReason("over-mtu");
+const L3_PACKET = dropReason("l3-packet");
 
 export class Outputs implements ActionHost, SegmentSink {
   readonly #host: PipelineHost;
   readonly #accounts: Accounts;
+  readonly #random: () => number;
   /** By number. */
   readonly #ports: (OutputPort | undefined)[] = [];
   /** Numbers of all ports, ascending. */
   #portNumbers = new Int32Array(0);
   /** Where the segments of the train in hand go. */
   #segmentPort: OutputPort | undefined;
+  #observer: PacketObserver | undefined = undefined;
 
-  constructor(host: PipelineHost, accounts: Accounts) {
+  /** `random`: 32 random bits, for identifications of IPv6 fragments. */
+  constructor(host: PipelineHost, accounts: Accounts, random: () => number = random32) {
     this.#host = host;
     this.#accounts = accounts;
+    this.#random = random;
   }
 
   setPort(portNo: number, port: OutputPort | undefined): void {
     while (this.#ports.length <= portNo) this.#ports.push(undefined);
-    this.#ports[portNo] = port;
+    this.#ports[portNo] = this.#wrapped(port);
     const numbers: number[] = [];
     this.#ports.forEach((entry, number) => entry !== undefined && numbers.push(number));
     this.#portNumbers = Int32Array.from(numbers);
   }
 
+  /** From now on this one is told of every packet that a port takes; undefined: nobody. */
+  observe(observer: PacketObserver | undefined): void {
+    this.#observer = observer;
+    this.#ports.forEach((port, portNo) => {
+      this.#ports[portNo] = this.#wrapped(port instanceof ObservedPort ? port.inner : port);
+    });
+  }
+
+  #wrapped(port: OutputPort | undefined): OutputPort | undefined {
+    const observer = this.#observer;
+    return port === undefined || observer === undefined ? port : new ObservedPort(port, observer);
+  }
+
   /** Sends the packet to a port and counts what became of it. The packet stays the caller's. */
   output(packet: Packet, portNo: number): void {
     const port = portNo < this.#ports.length ? this.#ports[portNo] : undefined;
-    if (port === undefined) this.#accounts.dropped(packet.inPort, NO_SUCH_PORT);
-    else if (packet.needsCsum || packet.gsoType !== GSO_NONE) this.#outputOffloaded(packet, port);
-    else this.#send(packet, port);
+    if (port === undefined) this.#accounts.dropped(packet.inPort, NO_SUCH_PORT, packet);
+    else if (
+      packet.needsCsum || packet.gsoType !== GSO_NONE || packet.isL3 || packet.mru !== 0
+    ) {
+      this.#outputSpecial(packet, port);
+    } else this.#send(packet, port);
   }
 
   /** Sends the packet to every port but one. Returns to how many. */
@@ -95,10 +125,14 @@ export class Outputs implements ActionHost, SegmentSink {
    */
   writable(packet: Packet, growth: number): Packet | undefined {
     if (this.#isWritable(packet, growth)) return packet;
-    const copy = this.allocate();
     // To allocate may have flushed: nothing is lent any more.
-    if (copy === undefined) return this.#isWritable(packet, growth) ? packet : undefined;
-    if (copyPacket(packet, copy)) return copy;
+    return this.copy(packet) ?? (this.#isWritable(packet, growth) ? packet : undefined);
+  }
+
+  /** A copy of the packet, the caller's to recycle. Undefined: no buffer is free, or none is long enough. */
+  copy(packet: Packet): Packet | undefined {
+    const copy = this.allocate();
+    if (copy === undefined || copyPacket(packet, copy)) return copy;
     this.#host.recycle(copy);
     return undefined;
   }
@@ -122,11 +156,22 @@ export class Outputs implements ActionHost, SegmentSink {
   /** One segment of the train in hand. */
   emit(packet: Packet): void {
     this.#accounts.generated();
-    this.#send(packet, this.#segmentPort!);
+    this.#prepare(packet, this.#segmentPort!);
     this.#host.recycle(packet);
   }
 
   #send(packet: Packet, port: OutputPort): void {
+    const mtu = port.mtu;
+    if (
+      mtu !== undefined && packet.end - packet.start > mtu + ETHERNET_SIZE && isOverMtu(packet, mtu)
+    ) {
+      this.#accounts.txDropped(port.portNo, OVER_MTU, packet);
+      return;
+    }
+    this.#prepare(packet, port);
+  }
+
+  #prepare(packet: Packet, port: OutputPort): void {
     if (port.headroom !== undefined && port.headroom > 0) {
       this.#sendPrepending(packet, port, port.headroom);
       return;
@@ -138,7 +183,7 @@ export class Outputs implements ActionHost, SegmentSink {
   #sendPrepending(packet: Packet, port: OutputPort, headroom: number): void {
     const own = this.writable(packet, headroom);
     if (own === undefined) {
-      this.#accounts.txDropped(port.portNo, POOL_EXHAUSTED);
+      this.#accounts.txDropped(port.portNo, POOL_EXHAUSTED, packet);
       return;
     }
     this.#hand(own, port);
@@ -152,34 +197,63 @@ export class Outputs implements ActionHost, SegmentSink {
     const size = packet.end - packet.start;
     const reason = port.send(packet);
     if (reason === 0) this.#accounts.sent(port.portNo, size);
-    else this.#accounts.txDropped(port.portNo, reason);
+    else this.#accounts.txDropped(port.portNo, reason, packet);
   }
 
-  #outputOffloaded(packet: Packet, port: OutputPort): void {
+  /** Packets that not every port takes. */
+  #outputSpecial(packet: Packet, port: OutputPort): void {
+    if (packet.isL3 && port.takesL3Packets !== true) {
+      this.#accounts.txDropped(port.portNo, L3_PACKET, packet);
+      return;
+    }
     if (packet.gsoType !== GSO_NONE) {
       // The kernel takes no encapsulated train from a user program: there is no type for it.
       if (port.takesSegmentTrains && !isEncapsulated(packet)) this.#send(packet, port);
       else this.#outputSegments(packet, port);
       return;
     }
-    if (port.takesPartialChecksums && !partialNeedsSoftware(packet)) {
+    const isToBreak = packet.mru !== 0 && wantsFragments(packet);
+    if (isToBreak && port.mtu !== undefined && packet.mru > port.mtu) {
+      this.#accounts.txDropped(port.portNo, OVER_MTU);
+      return;
+    }
+    if (!packet.needsCsum) {
+      if (isToBreak) this.#outputFragments(packet, port);
+      else this.#send(packet, port);
+      return;
+    }
+    if (!isToBreak && port.takesPartialChecksums && !partialNeedsSoftware(packet)) {
       this.#send(packet, port);
       return;
     }
     const own = this.writable(packet, 0);
     if (own === undefined) {
-      this.#accounts.txDropped(port.portNo, POOL_EXHAUSTED);
+      this.#accounts.txDropped(port.portNo, POOL_EXHAUSTED, packet);
       return;
     }
-    if (completeChecksum(own)) this.#send(own, port);
-    else this.#accounts.txDropped(port.portNo, GSO_INVALID);
+    if (completeChecksum(own)) {
+      if (isToBreak) this.#outputFragments(own, port);
+      else this.#send(own, port);
+    } else this.#accounts.txDropped(port.portNo, GSO_INVALID, packet);
     if (own !== packet) this.#host.recycle(own);
+  }
+
+  #outputFragments(packet: Packet, port: OutputPort): void {
+    this.#segmentPort = port;
+    const reason = fragment(packet, this, this.#random());
+    if (reason === 0) this.#accounts.consumed();
+    else this.#accounts.txDropped(port.portNo, reason);
   }
 
   #outputSegments(packet: Packet, port: OutputPort): void {
     this.#segmentPort = port;
     const reason = segment(packet, this);
     if (reason === 0) this.#accounts.consumed();
-    else this.#accounts.txDropped(port.portNo, reason);
+    else this.#accounts.txDropped(port.portNo, reason, packet);
   }
+}
+
+/** 32 random bits, unsigned. */
+export function random32(): number {
+  return Math.random() * 0x1_0000_0000 >>> 0;
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { SET_ETH } from "./action_program.ts";
+import { SET_ETH } from "./actions/action_program.ts";
 import {
   CONSUMED,
   COPIED,
@@ -24,17 +24,19 @@ import {
   TX_PACKETS,
 } from "./counters.ts";
 import { dropReason } from "./drop_reasons.ts";
-import { extractKey } from "./extract.ts";
+import { extractKey } from "./extract/extract.ts";
 import { makeFlowTableBuffers } from "./flow_table/layout.ts";
 import { FlowTableReader } from "./flow_table/reader.ts";
 import { FlowTableWriter } from "./flow_table/writer.ts";
 import * as key from "./key.ts";
 import { MacTable, makeMacTable } from "./mac_table.ts";
-import { copyPacket, GSO_TCPV4, GSO_UDP, Packet } from "./packet.ts";
+import { copyPacket, GSO_TCPV4, GSO_UDP, Packet } from "./packet/packet.ts";
 import { type OutputPort, Pipeline } from "./pipeline.ts";
 import {
+  ethernetFrame,
   faults,
   type FrameOptions,
+  labelStack,
   makeFrame,
   makeTunnelFrame,
   packetOf,
@@ -529,6 +531,13 @@ Deno.test("Pipeline: 10,000 packets allocate nothing: hits, misses, rewrites, co
     ["no-such-port", program(output(77)), received(), true],
     ["miss learn", undefined, received(), true],
     ["segments", program(output(2)), train(3000), false],
+    ["connection and tunnel", program(output(2)), tunnelled(), true],
+    [
+      "MPLS",
+      program(output(2)),
+      packetOf(ethernetFrame(0x8847, labelStack([0x1003f, 0x1113f]))),
+      true,
+    ],
   ];
   for (const [name, actions, packet, takesOffloads] of cases) {
     const bench = new Bench({}, 128);
@@ -541,6 +550,22 @@ Deno.test("Pipeline: 10,000 packets allocate nothing: hits, misses, rewrites, co
     const growth = heapGrowth(bench, packets);
     assert(growth <= 1, `${name}: the heap grows by ${growth} bytes per packet`);
   }
+});
+
+/** A packet with every kind of metadata. */
+function tunnelled(): Packet {
+  const packet = Object.assign(received(), { dpHash: 1, ctState: 0x21, ctZone: 3 });
+  packet.beginTunnel(4).vxlanPolicy = 5;
+  return packet;
+}
+
+Deno.test("Pipeline: an L3 packet may be shorter than an Ethernet header, and is not learned from", () => {
+  const bench = new Bench();
+  bench.pipeline.setMiss("learn");
+  const l3 = { isL3: true, ethType: 0x0800 };
+  for (const size of [0, 1, 13]) bench.round(1, packetOf(new Uint8Array(size), l3));
+  bench.round(1, packetOf(new Uint8Array(13)));
+  assert.equal(bench.portCount(1, RX_PACKETS), 2);
 });
 
 /** A packet like another in the pool's memory that nobody recycles: long copies to it need no view. */

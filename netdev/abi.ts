@@ -21,8 +21,11 @@ export const ENOSYS = 38;
 export const EBADFD = 77;
 export const EMSGSIZE = 90;
 export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
 export const ENETDOWN = 100;
+export const ENETUNREACH = 101;
 export const ENOBUFS = 105;
+export const EHOSTUNREACH = 113;
 
 // asm-generic/fcntl.h
 export const O_RDONLY = 0;
@@ -66,6 +69,7 @@ export const epoll_event_aarch64 = { size: 16, events: 0, data: 8 } as const;
 // sys/socket.h
 export const AF_UNIX = 1;
 export const AF_INET = 2;
+export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;
@@ -75,7 +79,10 @@ export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
+export const SO_NO_CHECK = 11;
+export const SO_REUSEPORT = 15;
 export const SO_ATTACH_FILTER = 26;
+export const SO_MARK = 36;
 export const SO_ATTACH_BPF = 50;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
@@ -96,6 +103,42 @@ export const iovec = { size: 16, iov_base: 0, iov_len: 8 } as const;
 
 export const cmsghdr = { size: 16, cmsg_len: 0, cmsg_level: 8, cmsg_type: 12 } as const;
 
+// linux/in.h
+export const IPPROTO_IP = 0;
+export const IPPROTO_UDP = 17;
+export const IPPROTO_IPV6 = 41;
+export const IPPROTO_GRE = 47;
+export const IP_TOS = 1;
+export const IP_TTL = 2;
+export const IP_PKTINFO = 8;
+export const IP_MTU_DISCOVER = 10;
+export const IP_RECVTTL = 12;
+export const IP_RECVTOS = 13;
+export const IP_MTU = 14;
+export const IP_PMTUDISC_DONT = 0;
+export const IP_PMTUDISC_DO = 2;
+export const sockaddr_in = { size: 16, sin_family: 0, sin_port: 2, sin_addr: 4 } as const;
+export const in_pktinfo = { size: 12, ipi_ifindex: 0, ipi_spec_dst: 4, ipi_addr: 8 } as const;
+
+// linux/in6.h
+export const IPV6_MTU_DISCOVER = 23;
+export const IPV6_MTU = 24;
+export const IPV6_V6ONLY = 26;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_PKTINFO = 50;
+export const IPV6_RECVHOPLIMIT = 51;
+export const IPV6_HOPLIMIT = 52;
+export const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
+export const sockaddr_in6 = { size: 28, sin6_family: 0, sin6_port: 2, sin6_addr: 8 } as const;
+export const in6_pktinfo = { size: 20, ipi6_addr: 0, ipi6_ifindex: 16 } as const;
+
+// linux/udp.h
+export const UDP_NO_CHECK6_TX = 101;
+export const UDP_NO_CHECK6_RX = 102;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+
 // linux/filter.h, linux/bpf_common.h
 export const BPF_LD = 0x00;
 export const BPF_RET = 0x06;
@@ -111,6 +154,9 @@ export const BPF_W = 0x00;
 export const BPF_ABS = 0x20;
 export const SKF_AD_OFF = -0x1000;
 export const SKF_AD_IFINDEX = 8;
+export const SKF_AD_RXHASH = 32;
+export const BPF_ALU = 0x04;
+export const BPF_MOD = 0x90;
 export const sock_filter = { size: 8, code: 0, jt: 2, jf: 3, k: 4 } as const;
 export const sock_fprog = { size: 16, len: 0, filter: 8 } as const;
 
@@ -239,6 +285,7 @@ export const ARPHRD_LOOPBACK = 772;
 // linux/netlink.h
 export const SOL_NETLINK = 270;
 export const NETLINK_ROUTE = 0;
+export const NETLINK_GENERIC = 16;
 export const NETLINK_ADD_MEMBERSHIP = 1;
 export const NETLINK_CAP_ACK = 10;
 export const NETLINK_EXT_ACK = 11;
@@ -246,6 +293,7 @@ export const NETLINK_GET_STRICT_CHK = 12;
 export const NLM_F_REQUEST = 0x01;
 export const NLM_F_MULTI = 0x02;
 export const NLM_F_ACK = 0x04;
+export const NLM_F_ECHO = 0x08;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_CAPPED = 0x100;
 export const NLM_F_ACK_TLVS = 0x200;

@@ -16,6 +16,8 @@ const HEADERS = `
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <netinet/in.h>
+#include <linux/udp.h>
 #include <linux/bpf.h>
 #include <linux/filter.h>
 #include <linux/if.h>

@@ -2,7 +2,7 @@
  * Fetching one frame from a packet socket's queue into a packet (recvmsg), with its virtio-net
  * header, device and VLAN tag; and putting a tag back in line.
  */
-import { FRAME_SIZE_MAX, type Packet } from "../datapath/packet.ts";
+import { FRAME_SIZE_MAX, type Packet } from "../datapath/packet/packet.ts";
 import {
   cmsghdr,
   ETH_P_8021Q,

@@ -194,6 +194,48 @@ function openErrno(): Int32Array {
   return new Int32Array(Deno.UnsafePointerView.getArrayBuffer(at, 4));
 }
 
+/** Told of each descriptor that is opened or closed. */
+type DescriptorNote = (fd: number, isOpen: boolean) => void;
+
+let note: DescriptorNote = () => {};
+
+/** From now on `to` hears of every descriptor that this isolate opens or closes here (descriptors.ts). */
+export function noteDescriptors(to: DescriptorNote): void {
+  note = to;
+}
+
+function noted(fd: number): number {
+  if (fd >= 0) note(fd, true);
+  return fd;
+}
+
+// What opens and closes is no hot call; all others stay the symbols themselves.
+function notingFile(calls: FileCalls): FileCalls {
+  return {
+    ...calls,
+    open: (path, flags, mode) => noted(calls.open(path, flags, mode)),
+    close: (fd) => {
+      note(fd, false); // before: its number is another's at once
+      return calls.close(fd);
+    },
+  };
+}
+
+function notingPoll(calls: PollCalls): PollCalls {
+  return {
+    ...calls,
+    epoll_create1: (flags) => noted(calls.epoll_create1(flags)),
+    eventfd: (initial, flags) => noted(calls.eventfd(initial, flags)),
+  };
+}
+
+function notingSocket(calls: SocketCalls): SocketCalls {
+  return {
+    ...calls,
+    socket: (domain, type, protocol) => noted(calls.socket(domain, type, protocol)),
+  };
+}
+
 class RealLibc implements Libc {
   #file: FileCalls | undefined;
   #memory: MemoryCalls | undefined;
@@ -207,7 +249,7 @@ class RealLibc implements Libc {
   // errno's own symbol is opened with the first group: opening it after a failed call would lose errno.
   get file(): FileCalls {
     this.#errno ??= openErrno();
-    return this.#file ??= openFile();
+    return this.#file ??= notingFile(openFile());
   }
   get memory(): MemoryCalls {
     this.#errno ??= openErrno();
@@ -215,11 +257,11 @@ class RealLibc implements Libc {
   }
   get poll(): PollCalls {
     this.#errno ??= openErrno();
-    return this.#poll ??= openPoll();
+    return this.#poll ??= notingPoll(openPoll());
   }
   get socket(): SocketCalls {
     this.#errno ??= openErrno();
-    return this.#socket ??= openSocket();
+    return this.#socket ??= notingSocket(openSocket());
   }
   get clock(): ClockCalls {
     this.#errno ??= openErrno();

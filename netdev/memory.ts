@@ -5,7 +5,7 @@
  * serves the next request of its size; a ring is first mapped over with fresh zero pages (its views
  * stay valid, its memory is free).
  */
-import type { PacketBuffer } from "../datapath/packet.ts";
+import type { PacketBuffer } from "../datapath/packet/packet.ts";
 import {
   MAP_ANONYMOUS,
   MAP_FIXED,
@@ -59,6 +59,16 @@ export function pointerTo(buffer: PacketBuffer, at = 0): Deno.PointerObject {
   return pointer;
 }
 
+/** Told of each ring that is mapped or given back. */
+type RingNote = (address: number, size: number, isMapped: boolean) => void;
+
+let note: RingNote = () => {};
+
+/** From now on `to` hears of every ring of this isolate (descriptors.ts). */
+export function noteRings(to: RingNote): void {
+  note = to;
+}
+
 /** Maps the first `size` bytes of a socket's ring. Throws SystemError. */
 export function mapRing(fd: number, size: number): MappedBuffer {
   const area = allocateBuffer(size);
@@ -68,14 +78,21 @@ export function mapRing(fd: number, size: number): MappedBuffer {
     keep(area);
     throw error;
   }
+  note(area.buffer.address, size, true);
   return area;
 }
 
 /** Gives a ring's memory back to the kernel. Its views read zeros from now on. */
 export function unmapRing(area: MappedBuffer): void {
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-  map(libc(), pointerTo(area.buffer), area.size, { flags, fd: -1 });
+  coverRing(area.buffer.address, area.size);
+  note(area.buffer.address, area.size, false);
   keep(area);
+}
+
+/** Puts pages of zeros in place of a ring, which may be another isolate's. Throws SystemError. */
+export function coverRing(address: number, size: number): void {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  map(libc(), Deno.UnsafePointer.create(BigInt(address)), size, { flags, fd: -1 });
 }
 
 function keep(area: MappedBuffer): void {

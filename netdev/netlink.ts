@@ -1,17 +1,9 @@
 /**
- * Netlink messages as bytes (linux/netlink.h), both ways, without a socket. Unknown attributes are
- * kept, never fatal.
+ * Netlink messages as bytes (linux/netlink.h), both ways, without a socket; the attributes themselves
+ * are datapath/netlink/attributes.ts's. Unknown attributes are kept, never fatal.
  */
-import {
-  NLA_F_NESTED,
-  NLA_TYPE_MASK,
-  nlattr,
-  NLM_F_ACK_TLVS,
-  NLM_F_CAPPED,
-  NLMSG_ERROR,
-  NLMSGERR_ATTR_MSG,
-  nlmsghdr,
-} from "./abi.ts";
+import { aligned, AttributeWriter, scanAttributes } from "../datapath/netlink/attributes.ts";
+import { NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_ERROR, NLMSGERR_ATTR_MSG, nlmsghdr } from "./abi.ts";
 
 /** A received message; `payload` is what follows its header. */
 export interface NetlinkMessage {
@@ -33,72 +25,27 @@ export interface Acknowledgement {
   readonly text: string | undefined;
 }
 
-/** Netlink's alignment. */
-function aligned(size: number): number {
-  return (size + 3) & ~3;
-}
+/** Writes one message: nlmsghdr, then whatever AttributeWriter writes. Byte order is the machine's (little endian). */
+export class MessageWriter extends AttributeWriter {
+  readonly #type: number;
+  readonly #flags: number;
 
-/** Writes one message, growing as needed. Byte order is the machine's (little endian). */
-export class MessageWriter {
-  #bytes: Uint8Array<ArrayBuffer> = new Uint8Array(256);
-  #view: DataView = new DataView(this.#bytes.buffer);
-  #size: number = nlmsghdr.size;
-
-  constructor(type: number, flags: number) {
-    this.#view.setUint16(nlmsghdr.nlmsg_type, type, true);
-    this.#view.setUint16(nlmsghdr.nlmsg_flags, flags, true);
-  }
-
-  /** A fixed header behind the message's own: `size` zero bytes that `fill` writes to. */
-  header(size: number, fill: (view: DataView) => void): this {
-    const at = this.#reserve(aligned(size));
-    fill(new DataView(this.#bytes.buffer, at, size));
-    return this;
-  }
-
-  attribute(type: number, value: Uint8Array): this {
-    const at = this.#reserve(aligned(nlattr.size + value.length));
-    this.#view.setUint16(at + nlattr.nla_len, nlattr.size + value.length, true);
-    this.#view.setUint16(at + nlattr.nla_type, type, true);
-    this.#bytes.set(value, at + nlattr.size);
-    return this;
-  }
-
-  attributeU32(type: number, value: number): this {
-    return this.attribute(type, new Uint8Array(new Uint32Array([value]).buffer));
-  }
-
-  /** A string with its terminating zero. */
-  attributeText(type: number, text: string): this {
-    return this.attribute(type, new TextEncoder().encode(`${text}\0`));
-  }
-
-  /** An attribute that holds the attributes which `fill` adds. */
-  nested(type: number, fill: (writer: this) => void): this {
-    const at = this.#reserve(nlattr.size);
-    fill(this);
-    this.#view.setUint16(at + nlattr.nla_len, this.#size - at, true);
-    this.#view.setUint16(at + nlattr.nla_type, type | NLA_F_NESTED, true);
-    return this;
+  /** Nested attributes are marked as such unless `marksNested` is false (generic netlink of Open vSwitch). */
+  constructor(type: number, flags: number, options: { readonly marksNested?: boolean } = {}) {
+    super({ headSize: nlmsghdr.size, marksNested: options.marksNested ?? true });
+    this.#type = type;
+    this.#flags = flags;
   }
 
   /** The whole message. */
   finish(sequence: number): Uint8Array<ArrayBuffer> {
-    this.#view.setUint32(nlmsghdr.nlmsg_len, this.#size, true);
-    this.#view.setUint32(nlmsghdr.nlmsg_seq, sequence, true);
-    return this.#bytes.slice(0, this.#size);
-  }
-
-  #reserve(size: number): number {
-    const at = this.#size;
-    this.#size += size;
-    if (this.#size > this.#bytes.length) {
-      const grown = new Uint8Array(2 * this.#size);
-      grown.set(this.#bytes);
-      this.#bytes = grown;
-      this.#view = new DataView(grown.buffer);
-    }
-    return at;
+    const bytes = this.bytes();
+    const view = new DataView(bytes.buffer);
+    view.setUint32(nlmsghdr.nlmsg_len, bytes.length, true);
+    view.setUint16(nlmsghdr.nlmsg_type, this.#type, true);
+    view.setUint16(nlmsghdr.nlmsg_flags, this.#flags, true);
+    view.setUint32(nlmsghdr.nlmsg_seq, sequence, true);
+    return bytes;
   }
 }
 
@@ -124,15 +71,8 @@ export function parseMessages(datagram: Uint8Array<ArrayBuffer>): NetlinkMessage
 
 /** Attributes in `bytes` from `at` on; a damaged end is left out. */
 export function parseAttributes(bytes: Uint8Array<ArrayBuffer>, at = 0): Attributes {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const attributes = new Map<number, Uint8Array<ArrayBuffer>>();
-  while (at + nlattr.size <= bytes.length) {
-    const size = view.getUint16(at + nlattr.nla_len, true);
-    if (size < nlattr.size || at + size > bytes.length) break;
-    const type = view.getUint16(at + nlattr.nla_type, true) & NLA_TYPE_MASK;
-    attributes.set(type, bytes.slice(at + nlattr.size, at + size));
-    at += aligned(size);
-  }
+  scanAttributes(bytes.subarray(at), (type, payload) => attributes.set(type, payload.slice()));
   return attributes;
 }
 

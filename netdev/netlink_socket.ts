@@ -7,6 +7,7 @@ import {
   NETLINK_ADD_MEMBERSHIP,
   NETLINK_CAP_ACK,
   NETLINK_EXT_ACK,
+  NLM_F_DUMP_INTR,
   NLM_F_MULTI,
   NLMSG_DONE,
   NLMSG_ERROR,
@@ -26,8 +27,10 @@ import {
 import { openSocket, setOption, setReceiveBuffer } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
 
-/** Netlink's own maximum for a dump's datagram. */
-const DATAGRAM_SIZE_MAX = 65536;
+/** Two attributes of the largest size and what stands around them; dumps come in smaller pieces. */
+const DATAGRAM_SIZE_MAX = 2 * 65536 + 4096;
+/** How often a dump that the kernel interrupted is begun anew. */
+const DUMP_TRIES_MAX = 10;
 
 /** What a request is for, for errors. */
 export interface RequestPurpose {
@@ -75,8 +78,30 @@ export class NetlinkSocket {
     }
   }
 
-  /** Sends a request and returns the messages it is answered with, none for a plain acknowledgement. Throws SystemError with the kernel's own text. */
+  /**
+   * Sends a request and returns the messages it is answered with, none for a plain acknowledgement.
+   * Never waits: a kernel that has not answered when the send returns is an EAGAIN.
+   * @throws SystemError with the kernel's own text.
+   */
   request(writer: MessageWriter, purpose: RequestPurpose): NetlinkMessage[] {
+    return this.#exchange(writer, purpose).answers;
+  }
+
+  /**
+   * A request with NLM_F_DUMP whose answer is one state: begun anew when what is dumped changed
+   * meanwhile. After ten such answers the last one is returned, as it is.
+   */
+  dump(makeWriter: () => MessageWriter, purpose: RequestPurpose): NetlinkMessage[] {
+    for (let tries = 1;; tries++) {
+      const { answers, interrupted } = this.#exchange(makeWriter(), purpose);
+      if (!interrupted || tries === DUMP_TRIES_MAX) return answers;
+    }
+  }
+
+  #exchange(
+    writer: MessageWriter,
+    purpose: RequestPurpose,
+  ): { answers: NetlinkMessage[]; interrupted: boolean } {
     const sequence = ++this.#sequence;
     const message = writer.finish(sequence);
     const { doing, label } = purpose;
@@ -85,15 +110,17 @@ export class NetlinkSocket {
       throw new SystemError({ doing, syscall: `send(${label})`, errno: this.#libc.errno() });
     }
     const answers: NetlinkMessage[] = [];
+    let interrupted = false;
     for (;;) {
       for (const answer of this.#receive({ doing, label })) {
         if (answer.sequence !== sequence) continue;
+        interrupted ||= (answer.flags & NLM_F_DUMP_INTR) !== 0;
         if (answer.type === NLMSG_ERROR || answer.type === NLMSG_DONE) {
           finish(answer, purpose);
-          return answers;
+          return { answers, interrupted };
         }
         answers.push(answer);
-        if ((answer.flags & NLM_F_MULTI) === 0) return answers;
+        if ((answer.flags & NLM_F_MULTI) === 0) return { answers, interrupted };
       }
     }
   }

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import { NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_ERROR, NLMSGERR_ATTR_MSG } from "./abi.ts";
+import { scanAttributes } from "../datapath/netlink/attributes.ts";
+import {
+  NLA_F_NESTED,
+  NLA_TYPE_MASK,
+  nlattr,
+  NLM_F_ACK_TLVS,
+  NLM_F_CAPPED,
+  NLMSG_ERROR,
+  NLMSGERR_ATTR_MSG,
+  nlmsghdr,
+} from "./abi.ts";
 import {
   attributeText,
   attributeU32,
@@ -69,4 +79,18 @@ Deno.test("parseAcknowledgement: errno and the kernel's words, behind a capped o
     const expected = { errno: 22, text: "mtu greater than device maximum" };
     assert.deepEqual(parseAcknowledgement(message), expected);
   }
+});
+
+Deno.test("MessageWriter: attributes have the layout of the system's struct nlattr", () => {
+  const bytes = new MessageWriter(1, 0).nested(2, () => {}).finish(1);
+  const view = new DataView(bytes.buffer, nlmsghdr.size);
+  assert.equal(view.byteLength, nlattr.size);
+  assert.equal(view.getUint16(nlattr.nla_len, true), nlattr.size);
+  assert.equal(view.getUint16(nlattr.nla_type, true), 2 | NLA_F_NESTED);
+  const plain = new MessageWriter(1, 0, { marksNested: false }).nested(2, () => {}).finish(1);
+  assert.equal(new DataView(plain.buffer, nlmsghdr.size).getUint16(nlattr.nla_type, true), 2);
+  view.setUint16(nlattr.nla_type, 0xffff, true);
+  scanAttributes(bytes.subarray(nlmsghdr.size), (type) => {
+    assert.equal(type, 0xffff & NLA_TYPE_MASK);
+  });
 });

@@ -3,7 +3,7 @@
  * netdev stands below vports, so the shape is written again here, and theirs fits it.
  */
 import type { DropReason } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import { clearMetadata, type Packet } from "../datapath/packet/packet.ts";
 
 /** The switch, as seen by a receiver or sender. Hosts may differ from port to port. */
 export interface PacketHost {
@@ -13,18 +13,16 @@ export interface PacketHost {
   recycle(packet: Packet): void;
   /** Hands over a received packet; its bytes stay valid until the receiver's `release`. */
   receive(portNo: number, packet: Packet): void;
-  /** Counts a packet that could not be received. */
-  countRxDrop(portNo: number, reason: DropReason): void;
+  /** Counts a packet, or `count`, that could not be received. */
+  countRxDrop(portNo: number, reason: DropReason, count?: number): void;
   /** Counts a packet that was accepted for sending and then refused. `size` in bytes. */
   countTxDrop(portNo: number, reason: DropReason, size: number): void;
 }
 
 /** Fills in what a receiver owes to every packet and hands it over. */
 export function hand(packet: Packet, portNo: number, host: PacketHost): void {
+  clearMetadata(packet);
   packet.inPort = portNo;
-  packet.priority = 0;
-  packet.mark = 0;
-  packet.recircId = 0;
   packet.l3At = 0;
   packet.l4At = 0;
   packet.lentInRound = -1;

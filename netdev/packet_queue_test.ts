@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { dropReason } from "../datapath/drop_reasons.ts";
-import { GSO_TCPV4, GSO_UDP, GSO_UDP_L4, type Packet } from "../datapath/packet.ts";
+import { GSO_TCPV4, GSO_UDP, GSO_UDP_L4, type Packet } from "../datapath/packet/packet.ts";
 import { type Libc, libc, replaceLibc } from "./libc.ts";
 import { PacketSender } from "./packet_sender.ts";
 import { PacketRing } from "./packet_socket.ts";

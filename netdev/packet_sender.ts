@@ -9,7 +9,7 @@
  * counted as tx-error). The pipeline segments those before.
  */
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import type { Packet } from "../datapath/packet/packet.ts";
 import { type Libc, libc } from "./libc.ts";
 import type { PacketHost } from "./packet_host.ts";
 import { PortSender } from "./port_sender.ts";

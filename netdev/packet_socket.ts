@@ -17,7 +17,7 @@
  */
 import { dropReason } from "../datapath/drop_reasons.ts";
 import { PORT_NONE } from "../datapath/key.ts";
-import { Packet } from "../datapath/packet.ts";
+import { Packet } from "../datapath/packet/packet.ts";
 import {
   PACKET_ADD_MEMBERSHIP,
   PACKET_DROP_MEMBERSHIP,
@@ -60,11 +60,14 @@ import { readVnetHeader } from "./vnet_header.ts";
 const FRAMES = 4092;
 /** Frames lent between two calls of `release`, at most. */
 const LENT_MAX = 256;
+/** Calls of `receive` that find a crowded ring, after which the kernel is asked what it has lost. */
+const CROWDED_MAX = 256;
 /** `struct sockaddr_ll` of a ring frame stands behind the aligned `tpacket2_hdr`. */
 const IFINDEX_AT = tpacket2_hdr.size + sockaddr_ll.sll_ifindex;
 
 const RX_TRUNCATED = dropReason("rx-truncated");
 const RX_NOT_A_PORT = dropReason("rx-not-a-port");
+const RX_RING_FULL = dropReason("rx-ring-full");
 const POOL_EXHAUSTED = dropReason("pool-exhausted");
 const NO_HEADROOM = dropReason("no-headroom");
 
@@ -104,6 +107,8 @@ export class PacketRing {
   readonly #memory: MappedBuffer;
   readonly #fetch: FrameFetch;
   readonly #packets: Packet[] = [];
+  /** Half of the ring, in bytes: a frame that far behind the next one is waiting, so frames may have been lost. */
+  readonly #half: number;
   readonly #fence: Int32Array<ArrayBuffer> = new Int32Array(1);
   /** Byte offset of the next frame to read, and of the first that is lent. */
   #head = 0;
@@ -111,6 +116,10 @@ export class PacketRing {
   #lent = 0;
   #packetCount = 0;
   #dropCount = 0;
+  /** Of these drops, the ones that the host was told of. */
+  #dropsTold = 0;
+  /** Calls of `receive` since the ring was found half full; 0: it was not. */
+  #crowdedFor = 0;
   #closed = false;
 
   /** Opens a ring that receives nothing until {@link addPort}. Throws SystemError and leaves nothing behind. */
@@ -148,6 +157,7 @@ export class PacketRing {
     this.#area = area;
     this.#view = area.buffer.view;
     this.#words = new Int32Array(area.buffer.bytes.buffer);
+    this.#half = (area.size / BLOCK_SIZE >>> 1) * BLOCK_SIZE;
     for (let at = 0; at < LENT_MAX; at++) this.#packets.push(new Packet(area.buffer));
   }
 
@@ -186,7 +196,9 @@ export class PacketRing {
 
   /** Hands up to `budget` frames to the hosts of their ports; returns how many frames were taken from the ring. */
   receive(budget: number): number {
-    const ready = this.#countReady(Math.min(budget, LENT_MAX - this.#lent));
+    const most = Math.min(budget, LENT_MAX - this.#lent);
+    const ready = this.#countReady(most);
+    this.#watchLosses(ready < most);
     if (ready === 0) return 0;
     this.#orderMemory();
     for (let count = 0; count < ready; count++) {
@@ -238,6 +250,27 @@ export class PacketRing {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /**
+   * A ring that was full had been half full before: only then the kernel is asked what it has lost,
+   * when the ring is drained again, or now and then if that does not come about.
+   */
+  #watchLosses(isDrained: boolean): void {
+    if (this.#crowdedFor === 0) {
+      if (isDrained) return;
+      const at = this.#head + this.#half;
+      const behind = at < this.#area.size ? at : at - this.#area.size;
+      if ((this.#words[behind >>> 2]! & TP_STATUS_USER) !== 0) this.#crowdedFor = 1;
+      return;
+    }
+    if (!isDrained && ++this.#crowdedFor < CROWDED_MAX) return;
+    this.#crowdedFor = 0;
+    const { drops } = this.statistics();
+    const lost = drops - this.#dropsTold;
+    if (lost === 0) return;
+    this.#dropsTold = drops;
+    this.#host.countRxDrop(PORT_NONE, RX_RING_FULL, lost);
   }
 
   /** Frames that the kernel has filled, from #head on, at most `max`. */

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { dropReason } from "../datapath/drop_reasons.ts";
-import { GSO_TCPV4, GSO_UDP_L4, type Packet } from "../datapath/packet.ts";
+import { PORT_NONE } from "../datapath/key.ts";
+import { GSO_TCPV4, GSO_UDP_L4, type Packet } from "../datapath/packet/packet.ts";
 import { PacketSender } from "./packet_sender.ts";
 import { PacketRing } from "./packet_socket.ts";
 import { Rtnetlink } from "./rtnetlink.ts";
@@ -271,7 +272,9 @@ rootTest("PacketRing: a full ring loses frames, says so, and goes on in step", a
     drain(ring);
   }
   assert.equal(host.seen.length, 4 * 264);
-  assert.deepEqual(ring.statistics(), { packets: 4 * 264, drops: 4000 - 4 * 264 });
+  const lost = 4000 - 4 * 264;
+  assert.deepEqual([...host.drops], [[`rx ${PORT_NONE} ${dropReason("rx-ring-full")}`, lost]]);
+  assert.deepEqual(ring.statistics(), { packets: 4 * 264, drops: lost });
   assert.equal(ring.receive(32), 0);
 });
 

@@ -11,7 +11,7 @@
  * keep their order, and every refusal is counted in one place.
  */
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import { GSO_NONE, type Packet } from "../datapath/packet.ts";
+import { GSO_NONE, type Packet } from "../datapath/packet/packet.ts";
 import {
   AF_PACKET,
   EAGAIN,

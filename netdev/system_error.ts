@@ -105,6 +105,8 @@ export class SystemError extends Error {
   readonly code: string;
   readonly errno: number;
   readonly syscall: string;
+  /** What the errno means here: the kernel's own words where it has any. */
+  readonly reason: string;
 
   constructor(failure: Failure, options?: ErrorOptions) {
     const code = errnoName(failure.errno);
@@ -113,5 +115,6 @@ export class SystemError extends Error {
     this.code = code;
     this.errno = failure.errno;
     this.syscall = failure.syscall;
+    this.reason = why;
   }
 }

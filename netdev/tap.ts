@@ -6,7 +6,7 @@
  * header has no word for it. The pipeline segments those before.
  */
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import type { Packet } from "../datapath/packet/packet.ts";
 import {
   EAGAIN,
   EBADFD,
@@ -63,7 +63,7 @@ const OFFLOADS: readonly number[] = [
   0,
 ];
 
-/** Two iovecs, and room for a header of a packet that has no headroom. */
+/** Two iovecs, and room for a header. */
 const HEADER_AT = 2 * iovec.size;
 const SCRATCH_SIZE = 64;
 
@@ -162,15 +162,12 @@ export class TapQueue {
   /** Writes one frame at once. Returns 0, or why the device did not take it. */
   send(packet: Packet): DropReason {
     const headerSize = this.vnetHeaderSize;
-    const at = packet.start - headerSize;
     const { address } = packet.buffer;
     let pieces = 1;
     if (headerSize === 0) {
       this.#setIovec(0, address + packet.start, packet.end - packet.start);
-    } else if (at >= packet.headLimit) {
-      this.#writeHeader(packet.view, at, packet);
-      this.#setIovec(0, address + at, packet.end - at);
     } else {
+      // Not in the packet's headroom, which may be lent to somebody.
       this.#writeHeader(this.#scratch.buffer.view, HEADER_AT, packet);
       this.#setIovec(0, this.#scratch.buffer.address + HEADER_AT, headerSize);
       this.#setIovec(iovec.size, address + packet.start, packet.end - packet.start);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { dropReason } from "../datapath/drop_reasons.ts";
-import { GSO_TCPV4 } from "../datapath/packet.ts";
+import { GSO_TCPV4 } from "../datapath/packet/packet.ts";
 import { PacketSender } from "./packet_sender.ts";
 import { PacketRing } from "./packet_socket.ts";
 import { Poller } from "./poller.ts";

@@ -2,7 +2,7 @@
  * For tests of this folder: network namespaces, devices in them, raw frames, a packet host that
  * keeps what it is given. Not used by the switch.
  */
-import { Packet } from "../datapath/packet.ts";
+import { Packet } from "../datapath/packet/packet.ts";
 import { CLONE_NEWNET, O_CLOEXEC, O_RDONLY } from "./abi.ts";
 import { libc } from "./libc.ts";
 import { allocateBuffer } from "./memory.ts";
@@ -137,16 +137,16 @@ export class RecordingHost implements PacketHost {
     if (pooled) this.recycle(packet);
   }
 
-  countRxDrop(portNo: number, reason: number): void {
-    this.#count(`rx ${portNo} ${reason}`);
+  countRxDrop(portNo: number, reason: number, count = 1): void {
+    this.#count(`rx ${portNo} ${reason}`, count);
   }
 
   countTxDrop(portNo: number, reason: number): void {
     this.#count(`tx ${portNo} ${reason}`);
   }
 
-  #count(what: string): void {
-    this.drops.set(what, (this.drops.get(what) ?? 0) + 1);
+  #count(what: string, count = 1): void {
+    this.drops.set(what, (this.drops.get(what) ?? 0) + count);
   }
 }
 

@@ -4,9 +4,10 @@
  */
 import ipaddr from "ipaddr.js";
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import type { Packet } from "../datapath/packet/packet.ts";
 import {
   AF_INET,
+  AF_INET6,
   EAGAIN,
   EINTR,
   EMSGSIZE,
@@ -16,21 +17,18 @@ import {
   MSG_DONTWAIT,
   MSG_TRUNC,
   msghdr,
+  SO_REUSEPORT,
   SOCK_CLOEXEC,
   SOCK_DGRAM,
   SOCK_NONBLOCK,
+  sockaddr_in,
+  sockaddr_in6,
   SOL_SOCKET,
 } from "./abi.ts";
 import { type Libc, libc } from "./libc.ts";
 import { allocateBuffer, type MappedBuffer, pointerTo, recycleBuffer } from "./memory.ts";
 import { openSocket, setOption } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
-
-// linux/socket.h, asm-generic/socket.h, linux/in.h, linux/in6.h
-const AF_INET6 = 10;
-const SO_REUSEPORT = 15;
-const sockaddr_in = { size: 16, sin_family: 0, sin_port: 2, sin_addr: 4 } as const;
-const sockaddr_in6 = { size: 28, sin6_family: 0, sin6_port: 2, sin6_addr: 8 } as const;
 
 /** Datagrams of others, and errors, that one call of `receive` passes over. */
 const ATTEMPTS_MAX = 64;

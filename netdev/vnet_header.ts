@@ -9,7 +9,7 @@ import {
   GSO_TCPV6,
   GSO_UDP_L4,
   type Packet,
-} from "../datapath/packet.ts";
+} from "../datapath/packet/packet.ts";
 import { virtio_net_hdr, VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from "./abi.ts";
 
 const UDP_HEADER_SIZE = 8;

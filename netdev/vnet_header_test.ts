@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_UDP_L4, Packet } from "../datapath/packet.ts";
+import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_UDP_L4, Packet } from "../datapath/packet/packet.ts";
 import { readVnetHeader, writeVnetHeader } from "./vnet_header.ts";
 
 function blank(): Packet {

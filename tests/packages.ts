@@ -5,6 +5,7 @@ const PACKAGES: readonly string[] = [
   "openvswitch-switch",
   "openvswitch-common",
   "python3-openvswitch",
+  "python3-netaddr",
   "tshark",
   "tcpdump",
   "iperf3",
@@ -12,11 +13,15 @@ const PACKAGES: readonly string[] = [
   "iputils-ping",
   "ethtool",
   "python3-scapy",
+  "python3-pyftpdlib",
   "gcc",
   "libc6-dev",
   "socat",
   "util-linux",
   "procps",
+  "kmod",
+  "xz-utils",
+  "qemu-system-x86",
 ];
 
 async function output(

@@ -3,114 +3,14 @@
  * prints a line per test and, at the end, each failure with the command that repeats it, then
  * `N passed, N failed, N skipped`. Exit status 0 only if nothing failed.
  *
- * The kinds are the entries of {@link KINDS}; an argument selects those whose name is the argument
+ * The kinds are the entries of kinds.ts; an argument selects those whose name is the argument
  * or begins with it and a dash. Tests are found by place, never listed here.
  */
 import { oldDeno } from "../daemon/version.ts";
+import { type Kind, KINDS } from "./kinds.ts";
 import { parseTap, type TestResult } from "./tap.ts";
 import { say, warn } from "./output.ts";
 import { installMissing } from "./packages.ts";
-
-/** One kind of test: a `deno test` run, or a program whose exit status is the one result. */
-interface Kind {
-  readonly name: string;
-  /** What it shows, for `--help`. */
-  readonly about: string;
-  /** Files and folders given to `deno test`. */
-  readonly paths?: readonly string[];
-  /** Permissions of `deno test`; default all. */
-  readonly permissions?: readonly string[];
-  /** A program instead of `deno test`. */
-  readonly command?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-  /** Part of `deno task test` without arguments. */
-  readonly byDefault: boolean;
-}
-
-const EXE = "dist/denovs";
-const UNITS = ["cli/", "daemon/", "vports/", "netdev/", "examples/", "tests/tidy_test.ts"];
-const PROPERTY = ["tests/flow_table_threads_test.ts", "tests/property/"];
-
-const KINDS: readonly Kind[] = [
-  {
-    name: "check",
-    about: "every file type-checks",
-    command: [Deno.execPath(), "check", "--quiet", "."],
-    byDefault: true,
-  },
-  {
-    name: "unit-datapath",
-    about: "unit and property tests of datapath/, with no permission",
-    paths: ["datapath/"],
-    permissions: ["--no-prompt"],
-    byDefault: true,
-  },
-  { name: "unit", about: "unit tests of everything else", paths: UNITS, byDefault: true },
-  {
-    name: "property",
-    about: "flow table under threads, datapath against a model",
-    paths: PROPERTY,
-    byDefault: true,
-  },
-  {
-    name: "property-threads-2",
-    about: "the same with two packet threads",
-    paths: PROPERTY,
-    env: { DENOVS_TEST_THREADS: "2" },
-    byDefault: true,
-  },
-  {
-    name: "oracle",
-    about: "same input to Open vSwitch, same answers",
-    paths: ["tests/oracle/"],
-    byDefault: true,
-  },
-  {
-    name: "faults",
-    about: "every system call fails once",
-    paths: ["tests/faults/"],
-    byDefault: true,
-  },
-  {
-    name: "golden",
-    about: "text cases with a virtual clock",
-    paths: ["tests/golden/"],
-    byDefault: true,
-  },
-  {
-    name: "build",
-    about: `makes ${EXE}`,
-    command: [Deno.execPath(), "task", "build"],
-    byDefault: true,
-  },
-  {
-    name: "golden-exe",
-    about: `the same with ${EXE}`,
-    paths: ["tests/golden/"],
-    env: { DENOVS_EXE: EXE },
-    byDefault: true,
-  },
-  {
-    name: "e2e",
-    about: "real devices in network namespaces, from the sources",
-    paths: ["tests/e2e/"],
-    byDefault: true,
-  },
-  {
-    name: "e2e-threads-2",
-    about: "the same with two packet threads",
-    paths: ["tests/e2e/"],
-    env: { DENOVS_TEST_THREADS: "2" },
-    byDefault: true,
-  },
-  {
-    name: "e2e-exe",
-    about: `the same with ${EXE}`,
-    paths: ["tests/e2e/"],
-    env: { DENOVS_EXE: EXE },
-    byDefault: true,
-  },
-];
 
 interface Failure {
   readonly file: string;

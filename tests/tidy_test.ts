@@ -3,6 +3,7 @@
  * docs. Reads the sources as text; a rule names the file and line it is broken in.
  */
 import assert from "node:assert/strict";
+import { KINDS } from "./kinds.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 
@@ -106,7 +107,7 @@ Deno.test("tidy: datapath/ imports nothing outside itself and touches no system"
   );
   const sources = inside.filter(({ isTest }) => !isTest);
   wrong.push(...places(sources, /\bDeno\./));
-  wrong.push(...places(sources, /\b(async|await)\b/));
+  wrong.push(...places(sources, /\b(async|await)\b(?!-)/));
   wrong.push(...places(sources, /\b(Date\.now|performance\.now|setTimeout|setInterval|fetch)\(/));
   assert.deepEqual(wrong, []);
 });
@@ -120,7 +121,8 @@ Deno.test("tidy: only netdev/libc.ts opens libraries", () => {
 
 Deno.test("tidy: what a client command loads is light", () => {
   // Start-up of `denovs dp-list`: no node: import, no FFI, no daemon code but the pure parts.
-  const light = /^(cli\/|daemon\/(api|client|dpctl|paths|version)\.ts$|daemon\/render\/)/;
+  const light =
+    /^(cli\/|daemon\/(api|client|command_errors|ct_words|dpctl|paths|version)\.ts$|daemon\/render\/)/;
   const wrong = SOURCES.filter(({ path, isTest }) => light.test(path) && !isTest).flatMap(
     ({ path, code }) =>
       importsOf(code).flatMap(({ specifier, isDynamic, isType }) => {
@@ -136,7 +138,9 @@ Deno.test("tidy: what a client command loads is light", () => {
 
 Deno.test("tidy: no default exports but in plug-ins and vport types", () => {
   const wrong = places(SOURCES, /^export default\b/).filter((place) =>
-    !/^(vports\/|examples\/plugins\/|tests\/.*plugins?\/)/.test(place)
+    !/^(vports\/|examples\/(plugins|handlers)\/|cli\/plugin_starter\.ts|tests\/.*plugins?\/)/.test(
+      place,
+    )
   );
   assert.deepEqual(wrong, []);
 });
@@ -158,6 +162,12 @@ Deno.test("tidy: every source begins with a module doc", () => {
 Deno.test(`tidy: no file is longer than ${LINES_MAX} lines`, () => {
   const wrong = SOURCES.filter(({ text }) => text.split("\n").length > LINES_MAX);
   assert.deepEqual(wrong.map(({ path, text }) => `${path}: ${text.split("\n").length}`), []);
+});
+
+Deno.test("tidy: every test belongs to a kind that runs by default", () => {
+  const places = KINDS.filter(({ byDefault }) => byDefault).flatMap(({ paths = [] }) => paths);
+  const tests = FILES.filter((path) => path.endsWith("_test.ts"));
+  assert.deepEqual(tests.filter((path) => !places.some((each) => path.startsWith(each))), []);
 });
 
 Deno.test("tidy: file names are snake_case", () => {

@@ -1,25 +1,39 @@
-/** `deno task docs`: writes docs/cli.md from the command tree. `--check` only says whether it is current. */
+/**
+ * `deno task docs`: writes docs/cli.md from the command tree and docs/flow-language.md from the tables
+ * of fields and actions. `--check` only says whether they are current.
+ */
 import { type Commands, DPCTL_ALIASES, loadCommands } from "../cli/commands.ts";
 import { COMMAND_GROUPS, DPCTL_ONLY } from "../cli/help.ts";
 import { main } from "../cli/main.ts";
 import { TextOutput } from "../cli/output.ts";
+import { DROP_HELP } from "../datapath/drop_help.ts";
 import { DROP_REASONS } from "../datapath/drop_reasons.ts";
+import { renderFlowLanguage } from "./flow_language.ts";
 
-const PATH = new URL("../docs/cli.md", import.meta.url);
+/** What is generated, by file. */
+export const GENERATED: ReadonlyMap<string, () => Promise<string>> = new Map([
+  ["docs/cli.md", renderCliReference],
+  ["docs/flow-language.md", () => format(renderFlowLanguage())],
+]);
 
 async function writeDocs(check: boolean): Promise<number> {
-  const wanted = await renderCliReference();
-  if (!check) {
-    await Deno.writeTextFile(PATH, wanted);
-    return 0;
+  let status = 0;
+  for (const [path, render] of GENERATED) {
+    const url = new URL(`../${path}`, import.meta.url);
+    const wanted = await render();
+    if (!check) {
+      await Deno.writeTextFile(url, wanted);
+    } else if (await Deno.readTextFile(url) !== wanted) {
+      const line = `${path} is not current: deno task docs\n`;
+      Deno.stderr.writeSync(new TextEncoder().encode(line));
+      status = 1;
+    }
   }
-  if (await Deno.readTextFile(PATH) === wanted) return 0;
-  Deno.stderr.writeSync(new TextEncoder().encode("docs/cli.md is not current: deno task docs\n"));
-  return 1;
+  return status;
 }
 
 /** The text of docs/cli.md. */
-export async function renderCliReference(): Promise<string> {
+async function renderCliReference(): Promise<string> {
   const commands = await loadCommands();
   let text = INTRODUCTION;
   for (const [title, names] of COMMAND_GROUPS) {
@@ -66,9 +80,15 @@ function renderAliases(commands: Commands): string {
 
 function renderDropReasons(): string {
   let text = "\n## Why packets are dropped\n\n" +
-    "`dp-show` counts drops by these reasons, for the datapath and with `-s` for each port.\n\n" +
+    "`dp-show` counts drops by these reasons, for the datapath and with `-s` for each port;\n" +
+    "`dp-show --drops` shows them alone.\n\n" +
     "| reason | meaning |\n| --- | --- |\n";
   for (const [name, meaning] of DROP_REASONS.slice(1)) text += `| ${name} | ${meaning} |\n`;
+  text += "\n`denovs explain REASON` says more:\n";
+  for (const [name] of DROP_REASONS.slice(1)) {
+    const help = DROP_HELP[name];
+    if (help !== undefined) text += `\n- **${name}**: ${help.causes} ${help.advice}\n`;
+  }
   return text;
 }
 

@@ -1,4 +1,5 @@
 /** The conformance suite over the built-in types and the example plug-in. */
+import { virtio_net_hdr } from "../netdev/abi.ts";
 import { rtnetlink } from "./devices.ts";
 import { dummy } from "./dummy.ts";
 import { internal } from "./internal.ts";
@@ -31,6 +32,7 @@ namespaceTests(import.meta.url, () => {
     ops: netdev as VportOps,
     name: "v0",
     badOptions: [["host", "maybe"]],
+    scratchSize: virtio_net_hdr.size,
     impossible: { name: "nosuch0" },
     openPeer: () => new DevicePeer("v1"),
   });
@@ -38,6 +40,7 @@ namespaceTests(import.meta.url, () => {
     ops: internal as VportOps,
     name: "br0",
     impossible: { name: "v0" },
+    scratchSize: virtio_net_hdr.size + 2,
     deviceExists: exists,
     openPeer: () => new DevicePeer("br0"),
   });

@@ -45,10 +45,30 @@ export function holderOf(ifindex: number): Holder | undefined {
   return holders.get(ifindex);
 }
 
-/** Why a device of this name and index is no longer what it was, or undefined. */
-export function checkDevice(ifindex: number, name: string): string | undefined {
-  const link = rtnetlink().linkByIndex(ifindex);
-  if (link === undefined) return `device "${name}" is gone`;
-  if (link.name !== name) return `device "${name}" has been renamed to "${link.name}"`;
-  return undefined;
+/** A port's device, and what is known of it since the last look. */
+export class WatchedDevice {
+  readonly #ifindex: number;
+  readonly #name: string;
+  #mtu: number;
+
+  constructor(link: Link) {
+    this.#ifindex = link.ifindex;
+    this.#name = link.name;
+    this.#mtu = link.mtu;
+  }
+
+  get mtu(): number {
+    return this.#mtu;
+  }
+
+  /** Looks at it. Why it is no longer what it was, or undefined. */
+  check(): string | undefined {
+    const link = rtnetlink().linkByIndex(this.#ifindex);
+    if (link === undefined) return `device "${this.#name}" is gone`;
+    if (link.name !== this.#name) {
+      return `device "${this.#name}" has been renamed to "${link.name}"`;
+    }
+    this.#mtu = link.mtu;
+    return undefined;
+  }
 }

@@ -8,7 +8,7 @@
  * - `sent`: {@link DummySent}, what has been sent since the last `take`; `take`: the same, and forgets it.
  */
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import { FRAME_SIZE_MAX, type Packet } from "../datapath/packet.ts";
+import { FRAME_SIZE_MAX, type Packet } from "../datapath/packet/packet.ts";
 import { optionReader } from "./options.ts";
 import { PcapFile } from "./pcap_file.ts";
 import type {
@@ -34,7 +34,7 @@ export interface DummyInject {
   readonly repeat?: number;
   /** Packet thread that receives them; default: chosen by the frame's addresses, as a NIC would. */
   readonly thread?: number;
-  /** Offload state of every frame (datapath/packet.ts). */
+  /** Offload state of every frame (datapath/packet/packet.ts). */
   readonly offload?: DummyOffload;
 }
 

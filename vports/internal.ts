@@ -9,11 +9,11 @@
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
 import { RuleError } from "../datapath/errors.ts";
 import { EINVAL } from "../netdev/abi.ts";
-import type { Packet } from "../datapath/packet.ts";
+import type { Packet } from "../datapath/packet/packet.ts";
 import type { Link } from "../netdev/rtnetlink.ts";
 import { SystemError } from "../netdev/system_error.ts";
 import { createPersistentTap, TapQueue } from "../netdev/tap.ts";
-import { checkDevice, claimDevice, releaseDevice, rtnetlink } from "./devices.ts";
+import { claimDevice, releaseDevice, rtnetlink, WatchedDevice } from "./devices.ts";
 import { optionReader } from "./options.ts";
 import type { Attachment, PortParams, Receiver, Vport, VportHost, VportOps } from "./vport.ts";
 
@@ -34,6 +34,7 @@ function attach(params: PortParams<InternalOptions>): Attachment {
   if (found !== undefined) refuseForeign(found, params.datapathId);
   const link = found ?? make(params);
   const { ifindex } = link;
+  const device = new WatchedDevice(link);
   try {
     claimDevice(link, { datapath, port: name });
     if (params.mac !== undefined && params.mac !== link.mac) {
@@ -45,10 +46,12 @@ function attach(params: PortParams<InternalOptions>): Attachment {
   }
   return {
     mac: params.mac ?? link.mac,
-    mtu: link.mtu,
+    get mtu() {
+      return device.mtu;
+    },
     ifindex,
     isNew: found === undefined,
-    check: () => checkDevice(ifindex, name),
+    check: () => device.check(),
     detach: (how) => {
       releaseDevice(ifindex);
       if (how === "delete") remove(ifindex, name);
@@ -103,7 +106,8 @@ function randomMac(): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
 }
 
-class InternalVport implements Vport {
+/** A queue of a TAP device as a port. */
+export class TapVport implements Vport {
   readonly takesPartialChecksums: boolean;
   readonly takesSegmentTrains: boolean;
   readonly receiver: Receiver;
@@ -161,7 +165,7 @@ export const internal: VportOps<InternalOptions> = {
   parseOptions,
   formatOptions: () => new Map(),
   attach,
-  create: ({ name, host, portNo }) => new InternalVport(TapQueue.open(name), host, portNo),
+  create: ({ name, host, portNo }) => new TapVport(TapQueue.open(name), host, portNo),
 };
 
 export default internal;

@@ -7,7 +7,9 @@
  * loader does the work in both, which is why it may import host code only as types.
  */
 import { describe, PluginError, toVportOps } from "./shape.ts";
-import type { PluginApi, VportOps } from "./vport.ts";
+import { adaptAsync } from "./async_port.ts";
+import { pluginApi } from "./plugin_api.ts";
+import type { AnyVportOps, PluginApi, VportOps } from "./vport.ts";
 
 /** A plug-in file as checked: what the threads are given to import. */
 export interface PluginFile {
@@ -19,10 +21,15 @@ export interface PluginFile {
 
 /** How long a module's top level may take. */
 export const LOAD_TIMEOUT_MS = 5000;
+/** From the sources; a bundle has no such file, and passes its main module. */
+const WORKER_URL: string = new URL("./async_entry.ts", import.meta.url).href;
 const SUFFIXES = [".ts", ".js", ".mts", ".mjs"];
+/** Modules beside a plug-in that are none. */
+const NOT_PLUGINS = /(^\.|_test\.m?[tj]s$|\.d\.m?ts$)/;
 const GROUP_OR_WORLD_WRITABLE = 0o022;
+const STICKY = 0o1000;
 
-/** Finds the file and checks that only root or we ourselves can have written it. Throws PluginError. */
+/** Finds the file and checks that only root or we ourselves can have written it, or put it in its place. Throws PluginError. */
 export async function checkPluginFile(path: string): Promise<PluginFile> {
   let real: string;
   let info: Deno.FileInfo;
@@ -39,26 +46,88 @@ export async function checkPluginFile(path: string): Promise<PluginFile> {
   if (!SUFFIXES.some((suffix) => real.endsWith(suffix))) {
     refuse(`its name must end in one of ${SUFFIXES.join(" ")}`);
   }
-  const us = Deno.uid();
-  if (info.uid !== 0 && info.uid !== us) {
-    refuse(`it belongs to uid ${info.uid} (must belong to root or to uid ${us}, who runs denovs)`);
-  }
-  if (((info.mode ?? 0) & GROUP_OR_WORLD_WRITABLE) !== 0) {
-    const mode = ((info.mode ?? 0) & 0o7777).toString(8).padStart(4, "0");
-    refuse(`its mode is ${mode}: others may write it (chmod go-w ${real})`);
-  }
+  const fault = findAccessFault(info, real);
+  if (fault !== undefined) refuse(fault);
+  const folder = real.slice(0, real.lastIndexOf("/")) || "/";
+  const folderFault = await findFolderFault(folder);
+  if (folderFault !== undefined) refuse(`its folder ${folder} is not safe: ${folderFault}`);
   return { path: real, url: `${fileUrl(real)}?v=${info.mtime?.getTime() ?? 0}` };
 }
 
-/** Imports a checked file and returns the type it defines. Throws PluginError, also after LOAD_TIMEOUT_MS. */
-export async function loadPlugin(file: PluginFile, api: PluginApi): Promise<VportOps> {
-  let module: { readonly default?: unknown };
+/** Plug-in files of a folder, by name. Tests, declarations and hidden files are left out. Throws PluginError when the folder can't be read or others may write it. */
+export async function findPluginFiles(folder: string): Promise<readonly string[]> {
+  const names: string[] = [];
   try {
-    module = await withTimeout(import(file.url), LOAD_TIMEOUT_MS);
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      const isModule = SUFFIXES.some((suffix) => name.endsWith(suffix)) && !NOT_PLUGINS.test(name);
+      if (!isDirectory && isModule) names.push(`${folder}/${name}`);
+    }
+  } catch (cause) {
+    throw new PluginError(`Cannot read the plug-in folder ${folder}: ${describe(cause)}`, {
+      cause,
+    });
+  }
+  const fault = await findFolderFault(folder);
+  if (fault !== undefined) {
+    throw new PluginError(`Cannot use the plug-in folder ${folder}: ${fault}`);
+  }
+  return names.sort();
+}
+
+/** Who else could write a file or folder; undefined: nobody. */
+function findAccessFault(info: Deno.FileInfo, path: string): string | undefined {
+  const us = Deno.uid();
+  if (info.uid !== 0 && info.uid !== us) {
+    return `it belongs to uid ${info.uid} (must belong to root or to uid ${us}, who runs denovs)`;
+  }
+  const mode = (info.mode ?? 0) & 0o7777;
+  if ((mode & GROUP_OR_WORLD_WRITABLE) === 0) return undefined;
+  const text = mode.toString(8).padStart(4, "0");
+  return `its mode is ${text}: others may write it (chmod go-w ${path})`;
+}
+
+/** In a sticky folder (/tmp) others may add files, but not replace ours. */
+async function findFolderFault(folder: string): Promise<string | undefined> {
+  const info = await Deno.stat(folder);
+  return ((info.mode ?? 0) & STICKY) !== 0 ? undefined : findAccessFault(info, folder);
+}
+
+/**
+ * Imports a checked file and returns the type it defines; of an asynchronous one an ordinary type
+ * that runs its ports in Workers of `workerUrl` (see async_port.ts). Throws PluginError, also after
+ * LOAD_TIMEOUT_MS.
+ */
+export async function loadPlugin(
+  file: PluginFile,
+  api: PluginApi,
+  workerUrl: string = WORKER_URL,
+): Promise<VportOps> {
+  const ops = await loadAnyPlugin(file, api);
+  return ops.kind === "async" ? adaptAsync(ops, file, workerUrl) : ops;
+}
+
+/** The same, the type as it is. */
+export async function loadAnyPlugin(file: PluginFile, api: PluginApi): Promise<AnyVportOps> {
+  return toVportOps(await importDefault(file), api, file.path);
+}
+
+/** Imports a checked file and returns its default export, unchecked. Throws PluginError, also after LOAD_TIMEOUT_MS. */
+export async function importDefault(file: PluginFile): Promise<unknown> {
+  try {
+    const module: { readonly default?: unknown } = await withTimeout(
+      import(file.url),
+      LOAD_TIMEOUT_MS,
+    );
+    return module.default;
   } catch (cause) {
     throw new PluginError(`Cannot load plug-in ${file.path}: ${describe(cause)}`, { cause });
   }
-  return toVportOps(module.default, api, file.path);
+}
+
+/** For tests of a type: checks and loads its file, given by its `file:` URL or path. Throws PluginError. */
+export async function loadType(file: URL | string): Promise<VportOps> {
+  const path = typeof file === "string" ? file : decodeURIComponent(file.pathname);
+  return await loadPlugin(await checkPluginFile(path), pluginApi);
 }
 
 /** `file:` URL of an absolute path (node:url costs start-up time). */

@@ -8,14 +8,14 @@
  */
 import { RuleError } from "../datapath/errors.ts";
 import type { DropReason } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import type { Packet } from "../datapath/packet/packet.ts";
 import { ARPHRD_ETHER, IFF_LOOPBACK } from "../netdev/abi.ts";
 import { PacketRing } from "../netdev/packet_socket.ts";
 import { PacketSender } from "../netdev/packet_sender.ts";
 import type { Link } from "../netdev/rtnetlink.ts";
 import { RxDrop } from "../netdev/rx_drop.ts";
 import { SystemError } from "../netdev/system_error.ts";
-import { checkDevice, claimDevice, releaseDevice, rtnetlink } from "./devices.ts";
+import { claimDevice, releaseDevice, rtnetlink, WatchedDevice } from "./devices.ts";
 import { IFALIAS_PREFIX } from "./internal.ts";
 import { optionReader } from "./options.ts";
 import { describe } from "./shape.ts";
@@ -63,6 +63,7 @@ function attach(params: PortParams<NetdevOptions>): Attachment {
   refuseUnsuitable(link);
   claimDevice(link, { datapath: params.datapath, port: name });
   const { ifindex } = link;
+  const device = new WatchedDevice(link);
   let drop: RxDrop | undefined;
   try {
     if (params.options.host === "take") drop = takeFromHost(link);
@@ -77,9 +78,11 @@ function attach(params: PortParams<NetdevOptions>): Attachment {
   return {
     data,
     mac: link.mac,
-    mtu: link.mtu,
+    get mtu() {
+      return device.mtu;
+    },
     ifindex,
-    check: () => checkDevice(ifindex, name),
+    check: () => device.check(),
     detach: () => {
       drop?.release();
       releaseDevice(ifindex);

@@ -1,6 +1,7 @@
 /** Readers for `key=value` port options, so that every type refuses bad ones in the same words. */
 import { OptionError } from "../datapath/errors.ts";
-import type { OptionReader } from "./vport.ts";
+import { isAddress } from "../netdev/udp_socket.ts";
+import type { OptionReader, UdpEnd } from "./vport.ts";
 
 function only(raw: ReadonlyMap<string, string>, known: readonly string[]): void {
   for (const [key, value] of raw) {
@@ -35,6 +36,19 @@ function integer(
   return value;
 }
 
+const END = /^(?:\[([\da-f:.]+)\]|([^:]+)):(\d{1,5})$/i;
+
+function end(raw: ReadonlyMap<string, string>, key: string): UdpEnd | undefined {
+  const text = raw.get(key);
+  if (text === undefined) return undefined;
+  const [, bracketed, plain, digits] = END.exec(text) ?? [];
+  const address = bracketed ?? plain ?? "";
+  const port = Number(digits);
+  if (isAddress(address) && port >= 1 && port <= 65535) return { address, port };
+  const wanted = "an address and a port, as 192.0.2.7:5000 or [2001:db8::7]:5000";
+  throw new OptionError(key, `Option ${key} must be ${wanted}: it is "${text}"`);
+}
+
 function choice(raw: ReadonlyMap<string, string>, key: string, allowed: readonly string[]): string {
   const value = raw.get(key);
   if (value === undefined) return allowed[0] ?? "";
@@ -44,4 +58,4 @@ function choice(raw: ReadonlyMap<string, string>, key: string, allowed: readonly
   return value;
 }
 
-export const optionReader: OptionReader = { only, required, integer, choice };
+export const optionReader: OptionReader = { only, required, integer, end, choice };

@@ -12,7 +12,15 @@ Deno.test("VportRegistry.register: a duplicate type is an error naming both orig
       error instanceof DuplicateTypeError && error.message.includes("built-in") &&
       error.message.includes("/opt/dummy.ts") && error.message.includes('"dummy"'),
   );
-  assert.equal(registry.origin("dummy"), "built-in");
+  assert.equal(registry.entry("dummy")?.origin, "built-in");
+  registry.unregister("dummy");
+  registry.register(dummy as VportOps, "/opt/dummy.ts", "file:///opt/dummy.ts?v=1");
+  registry.register(dummy as VportOps, "/opt/dummy.ts", "file:///opt/dummy.ts?v=2");
+  assert.equal(registry.entry("dummy")?.url, "file:///opt/dummy.ts?v=2");
+  assert.throws(
+    () => registry.register(dummy as VportOps, "/opt/other.ts", "file:///opt/other.ts?v=1"),
+    /from \/opt\/other\.ts: \/opt\/dummy\.ts has registered it already/,
+  );
 });
 
 Deno.test("VportRegistry.list: types come in order of registration", () => {

@@ -6,14 +6,20 @@
  * one. It is loaded in the control isolate (options, and `attach`: what a port needs once) and in
  * every packet thread (`create`: one queue of the port).
  */
+import type * as checksum from "../datapath/packet/checksum.ts";
+import type * as ethernet from "../datapath/headers/ethernet.ts";
+import type * as geneve from "../datapath/headers/geneve.ts";
+import type * as gre from "../datapath/headers/gre.ts";
+import type * as ipv4 from "../datapath/headers/ipv4.ts";
+import type * as ipv6 from "../datapath/headers/ipv6.ts";
+import type * as udp from "../datapath/headers/udp.ts";
+import type * as vlan from "../datapath/headers/vlan.ts";
+import type * as vxlan from "../datapath/headers/vxlan.ts";
 import type { DropReason, DropReasonName } from "../datapath/drop_reasons.ts";
-import type { Packet } from "../datapath/packet.ts";
+import type { Packet } from "../datapath/packet/packet.ts";
+import type { TunnelKey } from "../datapath/packet/tunnel_key.ts";
 
-/** Tunnel metadata of a packet. Filled in by tunnel types (an issue of their own). */
-export interface TunnelKey {
-  /** Tunnel key (VNI and the like). */
-  readonly tunId: bigint;
-}
+export type { TunnelKey } from "../datapath/packet/tunnel_key.ts";
 
 /** What the switch is told about a port when it makes it, in the control isolate and in the threads. */
 export interface PortParams<Options> {
@@ -39,7 +45,10 @@ export interface Attachment {
   readonly data?: unknown;
   /** MAC of the device now, to be saved. */
   readonly mac?: string | undefined;
-  /** MTU of the device now, in bytes. */
+  /**
+   * MTU of the device, in bytes: longer frames are dropped as over-mtu, but for segment trains. Looked
+   * at again after each {@link check}, which may have changed it. Absent: `send` decides.
+   */
   readonly mtu?: number | undefined;
   /** Index of the device now. */
   readonly ifindex?: number | undefined;
@@ -87,8 +96,8 @@ export interface VportHost {
   recycle(packet: Packet): void;
   /** Hands over one received packet. inPort and the offload fields must be set; the bytes stay valid until the receiver's `release`. */
   receive(portNo: number, packet: Packet): void;
-  /** Counts a packet that could not be received; portNo PORT_NONE when it can't be told. */
-  countRxDrop(portNo: number, reason: DropReason): void;
+  /** Counts a packet, or `count`, that could not be received; portNo PORT_NONE when it can't be told. */
+  countRxDrop(portNo: number, reason: DropReason, count?: number): void;
   /** Counts a packet that an earlier `send` had accepted and that the device then refused. */
   countTxDrop(portNo: number, reason: DropReason, size: number): void;
   /** Monotonic milliseconds, the virtual clock's where that is set. */
@@ -130,7 +139,12 @@ export interface Vport {
   readonly takesPartialChecksums: boolean;
   /** Whether `send` takes packets with a gsoType (of which needsCsum is then a part). False: the switch segments first. */
   readonly takesSegmentTrains: boolean;
-  /** Queues or sends one borrowed packet. Returns 0 when taken, else the drop reason. */
+  /** Whether `send` takes packets without Ethernet header (isL3). Absent: no; the switch drops them. */
+  readonly takesL3Packets?: boolean | undefined;
+  /**
+   * Queues or sends one borrowed packet. Returns 0 when taken, else the drop reason. `tunnel` is what the
+   * flow's set(tunnel(…)) has said, undefined if there was none; it is the packet's, not to be kept.
+   */
   send(packet: Packet, tunnel: TunnelKey | undefined): DropReason;
   /** A command of the type's own, structured-clonable both ways; may hand packets to `host.receive`. Errors go back to the caller and don't fail the port. */
   command?(name: string, data: unknown): unknown;
@@ -138,10 +152,12 @@ export interface Vport {
   close(): void;
 }
 
-/** A vport type. */
+/** A vport type whose ports run on the packet threads: it waits on descriptors only and never blocks. */
 export interface VportOps<Options = unknown> {
   /** Version of this contract. */
   readonly apiVersion: 1;
+  /** Absent: "sync". Types with promises are {@link AsyncVportOps}. */
+  readonly kind?: "sync";
   /** Name after `--type`. Lower case, unique among the registered types. */
   readonly type: string;
   /** One line for lists. */
@@ -159,6 +175,68 @@ export interface VportOps<Options = unknown> {
 }
 
 /**
+ * A vport type with promises: WebSocket, QUIC, anything that Deno's own API does. Each of its ports
+ * runs in a Worker of its own, joined to the packet threads by bounded rings in shared memory: what
+ * blocks or throws there stops that port alone. Frames are copied on the way, and come without
+ * offload state: the switch completes checksums and segments first.
+ */
+export interface AsyncVportOps<Options = unknown> {
+  /** Version of this contract. */
+  readonly apiVersion: 1;
+  /** Tells it from {@link VportOps}. */
+  readonly kind: "async";
+  /** Name after `--type`. Lower case, unique among the registered types. */
+  readonly type: string;
+  /** One line for lists. */
+  readonly summary: string;
+  /** As in {@link VportOps}; runs in the control isolate and in the Worker. */
+  parseOptions(raw: ReadonlyMap<string, string>): Options;
+  /** As in {@link VportOps}. */
+  formatOptions(options: Options): ReadonlyMap<string, string>;
+  /**
+   * Worker: opens the port. Until it resolves, frames to the port wait in the ring. What it throws
+   * takes the port down: an error with a `code` (ECONNREFUSED, say) as a lost device, which is
+   * opened again about once a second, all else as broken code.
+   */
+  open(params: AsyncVportParams<Options>): Promise<AsyncVport> | AsyncVport;
+}
+
+/** What {@link AsyncVportOps.open} is given. */
+export interface AsyncVportParams<Options> {
+  /** Datapath's name. */
+  readonly datapath: string;
+  /** Port's name. */
+  readonly name: string;
+  /** 0 … 65534. */
+  readonly portNo: number;
+  /** What `parseOptions` returned. */
+  readonly options: Options;
+  /** The switch. */
+  readonly host: AsyncVportHost;
+}
+
+/** What the switch offers to an asynchronous port. */
+export interface AsyncVportHost {
+  /** Copies one received frame (14 to 65558 bytes) towards the packet threads. False: it was dropped and counted, because the ring is full or the size is not a frame's. */
+  receive(frame: Uint8Array): boolean;
+  /** The far end is gone: the port goes down with this reason, is closed, and is opened again about once a second. */
+  lost(reason: string): void;
+  /** The port's code can't go on: it goes down with this reason and stays so until the user acts. For errors in callbacks that nobody else would see. */
+  failed(thrown: unknown): void;
+}
+
+/** An open asynchronous port. */
+export interface AsyncVport {
+  /** Sends one frame, which is the port's to keep. False: there was nowhere to send it, and it is counted as dropped (`port-down`). While a returned promise is pending no other frame comes: the ring fills, and then the switch drops (`async-ring-full`). What it throws takes the port down. */
+  send(frame: Uint8Array<ArrayBuffer>): void | boolean | Promise<void | boolean>;
+  /** Gives back all that `open` took. Its Worker ends afterwards, whatever it does. */
+  close(): void | Promise<void>;
+}
+
+/** Either kind of vport type: what a plug-in module's default export is, or makes. */
+export type AnyVportOps<Options = unknown> = VportOps<Options> | AsyncVportOps<Options>;
+
+/**
  * What a plug-in module gets by argument, so that it needs no import of the switch's code (which a
  * single-file executable could not resolve), only `import type`.
  */
@@ -171,10 +249,40 @@ export interface PluginApi {
   dropReason(name: DropReasonName): DropReason;
   /** Helpers for `parseOptions`. */
   readonly options: OptionReader;
+  /** Readers and writers of protocol headers, one group per protocol. */
+  readonly headers: HeaderHelpers;
+  /** The Internet checksum, in full and incrementally. */
+  readonly checksum: typeof checksum;
   /** Whether a text is an IPv4 or IPv6 address. */
   isAddress(text: string): boolean;
+  /** A receiver that asks `next` for one packet after the other, up to the budget. */
+  receiver(source: PacketSource): Receiver;
   /** Binds a UDP socket, non-blocking, on a packet thread. Throws SystemError. */
   openUdp(options: UdpOptions): UdpPort;
+}
+
+/**
+ * Protocol headers: free functions over a DataView and the offset of a header's first byte, all of one
+ * shape. `fits` says whether a whole header lies there, the fields' functions read, `write` sets every
+ * byte. Only `write`'s argument allocates.
+ */
+export interface HeaderHelpers {
+  /** Ethernet II. */
+  readonly ethernet: typeof ethernet;
+  /** Geneve (RFC 8926). */
+  readonly geneve: typeof geneve;
+  /** GRE (RFC 2784, RFC 2890). */
+  readonly gre: typeof gre;
+  /** IPv4 (RFC 791). */
+  readonly ipv4: typeof ipv4;
+  /** IPv6 (RFC 8200) and its extensions. */
+  readonly ipv6: typeof ipv6;
+  /** UDP (RFC 768). */
+  readonly udp: typeof udp;
+  /** 802.1Q tags. */
+  readonly vlan: typeof vlan;
+  /** VXLAN (RFC 7348). */
+  readonly vxlan: typeof vxlan;
 }
 
 /** Readers for `key=value` options, with errors in one wording. All throw OptionError. */
@@ -189,6 +297,8 @@ export interface OptionReader {
     key: string,
     range: { min: number; max: number; fallback: number },
   ): number;
+  /** An address and a port, `192.0.2.7:5000` or `[2001:db8::7]:5000`; undefined when absent. */
+  end(raw: ReadonlyMap<string, string>, key: string): UdpEnd | undefined;
   /** One of a few words; the first when absent. */
   choice(raw: ReadonlyMap<string, string>, key: string, allowed: readonly string[]): string;
 }
@@ -199,6 +309,18 @@ export interface UdpEnd {
   readonly address: string;
   /** 0 … 65535. */
   readonly port: number;
+}
+
+/** What {@link PluginApi.receiver} takes. */
+export interface PacketSource {
+  /** As {@link Receiver.fd}. */
+  readonly fd?: number;
+  /** Of the port. */
+  readonly host: VportHost;
+  /** The port's number. */
+  readonly portNo: number;
+  /** Fills a free packet: [start, end), and the offload fields if there are any. False: nothing waits. */
+  next(packet: Packet): boolean;
 }
 
 /** What {@link PluginApi.openUdp} takes. */

@@ -1,5 +1,12 @@
 /** Text of datapaths and ports, in the shape of `ovs-dpctl show` and `dump-dps`. Pure. */
-import type { DatapathCounters, DatapathInfo, PortCounters, PortInfo } from "../api.ts";
+import type {
+  DatapathCounters,
+  DatapathInfo,
+  LookupCounters,
+  PortCounters,
+  PortInfo,
+  UpcallHandlerInfo,
+} from "../api.ts";
 
 export interface ShowOptions {
   /** As show -s: counters of the ports, and where the datapath's packets went. */
@@ -19,6 +26,24 @@ export function renderDatapaths(
   options: ShowOptions = {},
 ): string {
   return datapaths.map((datapath) => renderDatapath(datapath, options)).join("");
+}
+
+/** As `ovs-dpctl cache-get-size`. */
+export function renderCaches(datapaths: readonly DatapathInfo[]): string {
+  return datapaths.map((one) => `${one.type}@${one.name}:\n${formatCaches(one)}`).join("");
+}
+
+function formatCaches({ masksCacheSize }: DatapathInfo): string {
+  return masksCacheSize === undefined ? "" : `  caches:\n    masks-cache: size:${masksCacheSize}\n`;
+}
+
+/** Ours beyond dpctl. */
+function renderHandler(handler: UpcallHandlerInfo, options: ShowOptions): string {
+  const { path, state, reason, upcalls, thrown, refused } = handler;
+  const why = reason === null ? "" : `: ${reason}`;
+  const text = `  upcall-handler: ${path}${state === "failed" ? ` [failed${why}]` : ""}\n`;
+  if (options.statistics !== true) return text;
+  return `${text}    upcalls:${upcalls} thrown:${thrown} refused:${refused}\n`;
 }
 
 /** The table that `port-list` prints; with -s the counters under each port. */
@@ -52,17 +77,33 @@ function renderDatapath(datapath: DatapathInfo, options: ShowOptions): string {
       masksPerPacket.toFixed(2)
     }\n` +
     `  cache: hit:${counters.cacheHit} hit-rate:${hitRate.toFixed(2)}%\n` +
-    `  miss: ${datapath.miss}\n`;
-  if (options.statistics === true) text += renderBalance(counters);
-  const drops = formatDrops(counters.drops);
-  if (drops !== "") text += `  drops: ${drops}\n`;
+    `${formatCaches(datapath)}  miss: ${datapath.miss}\n`;
+  const { upcallHandler, features = [], maxHeadroom } = datapath;
+  if (upcallHandler !== undefined) text += renderHandler(upcallHandler, options);
+  if (features.length > 0) text += `  features: ${features.join(" ")}\n`;
+  if (maxHeadroom !== undefined && options.statistics === true) {
+    text += `  max headroom: ${maxHeadroom}\n`;
+  }
+  if (countsPackets(counters)) {
+    if (options.statistics === true) text += renderBalance(counters);
+    const drops = formatDrops(counters.drops);
+    if (drops !== "") text += `  drops: ${drops}\n`;
+  }
   for (const port of datapath.ports) text += renderPort(port, options);
   return text;
+}
+
+function countsPackets(
+  counters: DatapathCounters | LookupCounters,
+): counters is DatapathCounters {
+  return "received" in counters;
 }
 
 /** Why packets were lost, for whoever wonders at the number. */
 function lostHint(datapath: DatapathInfo): string {
   if (datapath.counters.lost === 0) return "";
+  if (datapath.upcallHandler?.state === "running") return " (see drops:)";
+  if (datapath.miss === "upcall") return " (matched no flow, and nobody took them)";
   return datapath.miss === "drop"
     ? " (matched no flow; dropped, see miss:)"
     : " (matched no flow; see drops:)";
@@ -93,13 +134,19 @@ function renderPort(port: PortInfo, options: ShowOptions): string {
 
 function renderCounters(counters: PortCounters): string {
   const drops = formatDrops(counters.drops);
-  return `    RX packets:${counters.rxPackets} errors:? dropped:${counters.rxDropped}` +
+  const { rxErrors = "?", txErrors = "?" } = counters;
+  return `    RX packets:${counters.rxPackets} errors:${rxErrors} dropped:${counters.rxDropped}` +
     " overruns:? frame:?\n" +
-    `    TX packets:${counters.txPackets} errors:? dropped:${counters.txDropped}` +
+    `    TX packets:${counters.txPackets} errors:${txErrors} dropped:${counters.txDropped}` +
     " aborted:? carrier:?\n" +
     "    collisions:?\n" +
     `    RX bytes:${formatSize(counters.rxBytes)}  TX bytes:${formatSize(counters.txBytes)}\n` +
+    renderUpcalls(counters) +
     (drops === "" ? "" : `    drops: ${drops}\n`);
+}
+
+function renderUpcalls({ upcalls, upcallErrors }: PortCounters): string {
+  return upcalls === undefined ? "" : `    UPCALL packets:${upcalls} errors:${upcallErrors ?? 0}\n`;
 }
 
 function formatOptions(options: Readonly<Record<string, string>>, separator: string): string {

@@ -45,6 +45,11 @@ export class SwitchClock {
     return Math.round((this.nowMs() + this.#words[WALL_OFFSET]!) * 1000);
   }
 
+  /** What makes a time of {@link nowMs} one since 1970. Doesn't follow later changes of the system's clock. */
+  get wallOffsetMs(): number {
+    return this.#words[WALL_OFFSET]!;
+  }
+
   get stopped(): boolean {
     return this.#words[STOPPED_AT]! >= 0;
   }

@@ -55,6 +55,7 @@ namespaceTests(import.meta.url, () => {
   for (const threads of [1, 2]) testTraffic(threads);
   testOwnership();
   testInternal();
+  testMtu();
   testMemory();
 });
 
@@ -244,6 +245,53 @@ function testInternal(): void {
       const before = (await live.reports())[0]!.rounds;
       await new Promise((resolve) => setTimeout(resolve, 100));
       assert((await live.reports())[0]!.rounds - before < 10);
+    }));
+}
+
+/** A frame of `size` bytes; tagged, four bytes of it are the tag. */
+function longFrame(size: number, isTagged: boolean): Uint8Array {
+  const frame = udpFrame(1, 1, isTagged ? size - 4 : size);
+  if (!isTagged) return frame;
+  const tagged = new Uint8Array(size);
+  tagged.set(frame.subarray(0, 12));
+  tagged.set([0x81, 0x00, 0x00, 0x05], 12);
+  tagged.set(frame.subarray(12), 16);
+  return tagged;
+}
+
+function testMtu(): void {
+  Deno.test("ThreadPort.mtu: longer frames are dropped as over-mtu, one tag is free, changes count", () =>
+    withSwitch({}, async (live) => {
+      for (const name of ["a0", "a1", "b1"]) ip("link", "set", name, "mtu", "3000");
+      const datapath = await addDatapath(live, { type: "netdev", name: "dp0" });
+      await addInternal(datapath, "dp0");
+      await addDevice(datapath, 1, "a0");
+      assert.equal((await addDevice(datapath, 2, "b0")).mtu, 1500);
+      addFlow(datapath, 1, [2, 0]);
+      await withPeers(["a1", "b1"], async (a, b) => {
+        const drops = (): (number | undefined)[] =>
+          [2, 0].map((portNo) => datapath.portCounters(portNo).drops["over-mtu"]);
+        const fits = [longFrame(1514, false), longFrame(1518, true)];
+        const tooLong = [longFrame(1515, false), longFrame(1519, true)];
+        for (const frame of [...fits, ...tooLong]) a.send(frame);
+        const got = await receive(b, 2);
+        assert.deepEqual(got.map((frame) => frame.length), [1514, 1518]);
+        await live.settle();
+        assert.deepEqual(drops(), [2, 2]);
+
+        ip("link", "set", "b0", "mtu", "3000");
+        for (const portNo of [0, 1, 2]) assert.equal(datapath.checkPort(portNo), undefined);
+        await live.settle();
+        for (const frame of tooLong) a.send(frame);
+        assert.deepEqual((await receive(b, 2)).map((frame) => frame.length), [1515, 1519]);
+        await live.settle();
+        assert.deepEqual(drops(), [2, 4]);
+        const { txDropped, txPackets } = datapath.portCounters(2);
+        assert.deepEqual({ txDropped, txPackets }, { txDropped: 2, txPackets: 4 });
+        assertBalanced(datapath.counters());
+      });
+      await datapath.close("delete");
+      for (const name of ["a0", "a1", "b0", "b1"]) ip("link", "set", name, "mtu", "1500");
     }));
 }
 

@@ -26,19 +26,34 @@ import {
   TX_BYTES,
   TX_DROPPED,
   TX_PACKETS,
+  UPCALL_ERRORS,
+  UPCALL_PACKETS,
 } from "../../datapath/counters.ts";
+import { dropReason } from "../../datapath/drop_reasons.ts";
+import { ConntrackControl } from "../../datapath/conntrack/control.ts";
+import {
+  CONNECTIONS_MAX_DEFAULT,
+  type ConntrackBuffers,
+  makeConntrackBuffers,
+} from "../../datapath/conntrack/layout.ts";
+import { setDefaultTimeouts } from "../../datapath/conntrack/timeouts.ts";
 import { RuleError } from "../../datapath/errors.ts";
 import {
   type Buckets,
   type FlowTableBuffers,
   makeFlowTableBuffers,
 } from "../../datapath/flow_table/layout.ts";
+import { CACHE_ENTRIES_MAX } from "../../datapath/flow_table/signature_cache.ts";
 import { FlowTableWriter } from "../../datapath/flow_table/writer.ts";
 import { MacTable, makeMacTable } from "../../datapath/mac_table.ts";
+import { makeMeterMemory, type MeterMemory, MeterTable } from "../../datapath/meters.ts";
+import type { UpcallMode } from "../../datapath/pipeline.ts";
+import { type InjectedPacket, makeUpcallRing } from "../../datapath/upcall_ring.ts";
 import type { VportRegistry } from "../../vports/registry.ts";
 import type { Attachment, VportOps } from "../../vports/vport.ts";
 import type { DatapathCounters, DatapathType, MissPolicy, PortCounters } from "../api.ts";
-import type { AddPort } from "./messages.ts";
+import { type AddPort, ThreadGoneError } from "./messages.ts";
+import { Observers } from "./observers.ts";
 import type { ThreadLink } from "./thread_link.ts";
 
 export interface DatapathSpec {
@@ -48,8 +63,22 @@ export interface DatapathSpec {
   readonly type: DatapathType;
   readonly miss: MissPolicy;
   readonly flowsMax: number;
+  /** Entries that a thread's signature cache may have; 0: it is off. Default: as many as are of use. */
+  readonly masksCache?: number | undefined;
+  /** Limits of connection tracking; default: none but the table's size. */
+  readonly conntrack?: ConntrackSettings | undefined;
   /** 16 bytes. */
   readonly ufidSeed: Uint8Array;
+}
+
+/** Limits of connection tracking. */
+export interface ConntrackSettings {
+  /** Most connections; null: as many as the table is made for by default. */
+  readonly connectionsMax: number | null;
+  /** Most connections of a zone without a limit of its own; 0: no limit. */
+  readonly defaultLimit: number;
+  /** Zone → most connections; 0: no limit. */
+  readonly zoneLimits: Readonly<Record<string, number>>;
 }
 
 export interface PortSpec {
@@ -84,10 +113,16 @@ interface LivePort {
   readonly attachment: Attachment | undefined;
   /** Counters of earlier ports of this number. */
   readonly baseline: readonly number[];
+  /** What the threads are told. */
+  readonly params: Omit<AddPort, "datapath">;
   /** Why it is down: a callback threw. */
   failed: string | undefined;
+  /** As the threads know it. */
+  mtu: number | undefined;
 }
 
+/** Records of connections that one sweep visits: a million in 6 s, less than 0.2 ms at a time. */
+const SWEEP_RECORDS = 16_384;
 /** Types that a dummy datapath has dummies for. */
 const REAL_DEVICES: readonly string[] = ["netdev", "internal"];
 
@@ -102,15 +137,46 @@ export class LiveDatapath {
   readonly #portBlocks: readonly BigUint64Array<SharedArrayBuffer>[];
   readonly #tableBuffers: FlowTableBuffers;
   readonly #macs: SharedArrayBuffer = makeMacTable();
+  readonly #conntrackBuffers: ConntrackBuffers;
+  /** Its connections. */
+  readonly conntrack: ConntrackControl;
+  #isSweeping = false;
+  readonly #meterMemory: MeterMemory = makeMeterMemory();
+  /** All threads' packets go through them. */
+  readonly meters: MeterTable = new MeterTable(this.#meterMemory);
+  /** Rings of upcalls, one per thread; a thread that takes the place of another gets a new one. */
+  readonly upcallRings: SharedArrayBuffer[];
+
+  /** As the threads have them, or are being told. */
+  /** Who looks on at the packet threads. */
+  readonly observers: Observers;
+  readonly #settings: { miss: MissPolicy; upcallMode: UpcallMode; cacheSize: number };
 
   private constructor(spec: DatapathSpec, context: DatapathContext) {
     this.spec = spec;
+    this.#settings = {
+      miss: spec.miss,
+      upcallMode: "off",
+      cacheSize: spec.masksCache ?? CACHE_ENTRIES_MAX,
+    };
     this.#context = context;
+    this.observers = new Observers(context.number, context.links);
     const { links } = context;
     this.#datapathBlocks = links.map(() => new BigUint64Array(makeDatapathBlock()));
     this.#portBlocks = links.map(() => new BigUint64Array(makePortBlocks()));
-    const { flowsMax, ufidSeed } = spec;
-    this.#tableBuffers = makeFlowTableBuffers({ flowsMax, threads: links.length, seed: ufidSeed });
+    this.upcallRings = links.map(() => makeUpcallRing());
+    // A seed of its own in every run: who has seen the flows' identifiers knows nothing of the hashes.
+    const seed = crypto.getRandomValues(new Uint8Array(16));
+    const { flowsMax } = spec;
+    this.#conntrackBuffers = makeConntrackBuffers({
+      connectionsMax: Math.max(CONNECTIONS_MAX_DEFAULT, spec.conntrack?.connectionsMax ?? 0),
+      threads: links.length,
+      seed: crypto.getRandomValues(new Uint8Array(16)),
+    });
+    setDefaultTimeouts(this.#conntrackBuffers);
+    this.conntrack = new ConntrackControl(this.#conntrackBuffers);
+    if (spec.conntrack !== undefined) this.setConntrack(spec.conntrack);
+    this.#tableBuffers = makeFlowTableBuffers({ flowsMax, threads: links.length, seed });
     this.table = new FlowTableWriter(this.#tableBuffers, context.grace, {
       publishBuckets: (buckets) => this.#publishBuckets(buckets),
     });
@@ -119,28 +185,123 @@ export class LiveDatapath {
   /** Makes the datapath's shared memory and tells the threads. Throws ThreadError, RangeError (no memory). */
   static async make(spec: DatapathSpec, context: DatapathContext): Promise<LiveDatapath> {
     const made = new LiveDatapath(spec, context);
-    const { number, links } = context;
-    await Promise.all(links.map((link, at) =>
-      link.request("add-datapath", {
-        datapath: number,
-        table: made.#tableBuffers,
-        buckets: made.table.buckets,
-        counters: {
-          datapath: made.#datapathBlocks[at]!.buffer,
-          ports: made.#portBlocks[at]!.buffer,
-        },
-        macs: made.#macs,
-        miss: spec.miss,
-      })
-    ));
+    const { links } = context;
+    await Promise.all(links.map((link, at) => made.#join(link, at)));
     return made;
+  }
+
+  /**
+   * A new thread has the place `at` of one that was abandoned. Posts all that it needs at once, so
+   * that whatever is asked later finds it complete; resolves when it has answered. `failed` hears of
+   * the ports that could not be opened again.
+   */
+  async rejoin(at: number, failed: (portNo: number, error: Error) => void): Promise<void> {
+    const link = this.#context.links[at]!;
+    this.#writeOff(at);
+    // The old one may still write its own.
+    this.upcallRings[at] = makeUpcallRing();
+    const joined = this.#join(link, at);
+    const ports = [...this.#ports].filter(([, port]) => port.failed === undefined);
+    const opened = ports.map(([portNo, { params, mtu }]) =>
+      link.request("add-port", { ...params, mtu, datapath: this.#context.number })
+        .catch((error: Error) => {
+          if (!(error instanceof ThreadGoneError)) failed(portNo, error);
+        })
+    );
+    await joined;
+    await Promise.all(opened);
   }
 
   /** What misses do from now on. */
   async setMiss(policy: MissPolicy): Promise<void> {
+    this.#settings.miss = policy;
     await this.#everyThread((link, datapath) =>
       link.request("set-miss", { datapath, miss: policy })
     );
+  }
+
+  /** What a trace must know (backend.ts). */
+  get traceFacts(): {
+    readonly upcallMode: UpcallMode;
+    readonly macs: SharedArrayBuffer;
+    readonly meters: MeterMemory;
+    readonly conntrack: ConntrackBuffers;
+  } {
+    const { upcallMode } = this.#settings;
+    const conntrack = this.#conntrackBuffers;
+    return { upcallMode, macs: this.#macs, meters: this.#meterMemory, conntrack };
+  }
+
+  /** Who wants upcalls from now on. */
+  async setUpcalls(mode: UpcallMode): Promise<void> {
+    this.#settings.upcallMode = mode;
+    await this.#everyThread((link, datapath) => link.request("set-upcalls", { datapath, mode }));
+  }
+
+  /** Limits of connection tracking from now on. Throws RangeError: more connections than the table was made for. */
+  setConntrack(settings: ConntrackSettings): void {
+    const { conntrack } = this;
+    conntrack.connectionsMax = settings.connectionsMax ?? CONNECTIONS_MAX_DEFAULT;
+    conntrack.defaultLimit = settings.defaultLimit;
+    const limits = new Map(Object.entries(settings.zoneLimits));
+    for (const zone of conntrack.limitedZones()) {
+      if (!limits.has(`${zone}`)) conntrack.setZoneLimit(zone, undefined);
+    }
+    for (const [zone, limit] of limits) conntrack.setZoneLimit(Number(zone), limit);
+  }
+
+  /** Removes connections whose time is up, a bounded number of records at a time. */
+  sweepConnections(nowMs: number): void {
+    this.conntrack.sweep(nowMs, SWEEP_RECORDS);
+  }
+
+  /** Has the threads give up packets whose fragments did not come in time, if any wait. */
+  async sweepFragments(): Promise<void> {
+    const held = this.#datapathBlocks.some((block) => block[HELD] !== 0n);
+    if (!held || this.#isSweeping) return;
+    this.#isSweeping = true;
+    try {
+      await this.#everyThread((link, datapath) => link.request("sweep-fragments", { datapath }));
+    } finally {
+      this.#isSweeping = false;
+    }
+  }
+
+  /** How many entries the threads' signature caches may have (a power of 2); 0: none are used. */
+  async setCacheSize(size: number): Promise<void> {
+    this.#settings.cacheSize = size;
+    await this.#everyThread((link, datapath) => link.request("set-cache", { datapath, size }));
+  }
+
+  /**
+   * Runs an action list on a packet on the packet thread `thread`, for each pair; resolves when all is
+   * sent. Throws RuleError (no memory for the actions; nothing is done), ThreadError.
+   */
+  async executePackets(
+    thread: number,
+    packets: readonly { readonly packet: InjectedPacket; readonly actions: Int32Array }[],
+  ): Promise<void> {
+    const link = this.#context.links[thread];
+    if (link === undefined) throw new RangeError(`No packet thread ${thread}`);
+    const lent: number[] = [];
+    try {
+      for (const { actions } of packets) lent.push(this.table.lendActions(actions));
+      await link.request("execute", {
+        datapath: this.#context.number,
+        packets: packets.map(({ packet }, at) => ({ packet, actionsAt: lent[at]! })),
+      });
+    } catch (error) {
+      // A thread that hangs may still get to them.
+      if (lent.length === packets.length) throw error;
+      for (const at of lent) this.table.returnActions(at);
+      throw error;
+    }
+    for (const at of lent) this.table.returnActions(at);
+  }
+
+  /** Bytes in front of a frame that the port with the largest header wants. */
+  get maxHeadroom(): number {
+    return Math.max(0, ...[...this.#ports.values()].map(({ ops }) => ops.headroom));
   }
 
   /** The type that a port of this datapath really has: `system` is `netdev`, and a dummy datapath makes dummies of both real types. */
@@ -182,7 +343,18 @@ export class LiveDatapath {
   checkPort(portNo: number): string | undefined {
     const port = this.#ports.get(portNo);
     if (port === undefined) return "there is no such port";
-    return port.failed ?? port.attachment?.check?.();
+    const reason = port.failed ?? port.attachment?.check?.();
+    if (reason === undefined) this.#followMtu(portNo, port);
+    return reason;
+  }
+
+  /** The threads are told when the last look at the device has shown another MTU. */
+  #followMtu(portNo: number, port: LivePort): void {
+    const mtu = port.attachment?.mtu;
+    if (mtu === port.mtu) return;
+    port.mtu = mtu;
+    this.#everyThread((link, datapath) => link.request("set-mtu", { datapath, portNo, mtu }))
+      .catch((error: Error) => this.#context.warn(error.message));
   }
 
   /** A command of the port type's own, e.g. dummy "inject" {frames: Uint8Array[]}. Throws RuleError, ThreadError. */
@@ -232,6 +404,8 @@ export class LiveDatapath {
       txPackets: at(TX_PACKETS),
       txBytes: at(TX_BYTES),
       txDropped: at(TX_DROPPED),
+      upcalls: at(UPCALL_PACKETS),
+      upcallErrors: at(UPCALL_ERRORS),
       drops: dropsByName(sums, PORT_DROPS) as Record<string, number>,
     };
   }
@@ -266,8 +440,19 @@ export class LiveDatapath {
     return port.spec.name;
   }
 
+  /** Within the switch. */
+  get number(): number {
+    return this.#context.number;
+  }
+
   portName(portNo: number): string {
     return this.#ports.get(portNo)?.spec.name ?? `port ${portNo}`;
+  }
+
+  /** `NAME of datapath NAME` of each port whose real type is `type`. */
+  portsOf(type: string): readonly string[] {
+    const ports = [...this.#ports.values()].filter(({ ops }) => ops.type === type);
+    return ports.map(({ spec }) => `${spec.name} of datapath ${this.spec.name}`);
   }
 
   #opsFor(spec: PortSpec): VportOps {
@@ -285,8 +470,6 @@ export class LiveDatapath {
     const attachment = ops.attach?.({ ...common, options: ops.parseOptions(options), threads });
     if (attachment === undefined) ops.parseOptions(options);
     const baseline = sumPort(this.#portBlocks, portNo);
-    // Before the threads have it: a failure may be reported before the last of them has answered.
-    this.#ports.set(portNo, { spec, ops, attachment, baseline, failed: undefined });
     const params: Omit<AddPort, "datapath"> = {
       datapathName: this.spec.name,
       datapathId: this.spec.id,
@@ -295,12 +478,25 @@ export class LiveDatapath {
       type: ops.type,
       options,
       mac: attachment?.mac ?? mac,
+      mtu: attachment?.mtu,
       data: attachment?.data,
     };
+    // Before the threads have it: a failure may be reported before the last of them has answered.
+    this.#ports.set(portNo, {
+      spec,
+      ops,
+      attachment,
+      baseline,
+      params,
+      failed: undefined,
+      mtu: params.mtu,
+    });
     try {
-      await this.#everyThread((link, datapath) =>
-        link.request("add-port", { ...params, datapath })
+      const { links, number } = this.#context;
+      const opened = await Promise.allSettled(
+        links.map((link) => link.request("add-port", { ...params, datapath: number })),
       );
+      for (const answer of opened) if (answer.status === "rejected") throw answer.reason;
     } catch (error) {
       this.#ports.delete(portNo);
       await this.#forgetPort(portNo);
@@ -322,13 +518,45 @@ export class LiveDatapath {
     new MacTable(this.#macs).forget(portNo);
   }
 
-  /** Asks all threads and waits for all; throws the first error when every one has answered. */
+  /** Asks all threads and waits for all; throws the first error when every one has answered. A thread that was abandoned meanwhile has a successor that knows. */
   async #everyThread(ask: (link: ThreadLink, datapath: number) => Promise<unknown>): Promise<void> {
     const { links, number } = this.#context;
     const answers = await Promise.allSettled(links.map((link) => ask(link, number)));
     for (const answer of answers) {
-      if (answer.status === "rejected") throw answer.reason;
+      if (answer.status === "fulfilled" || answer.reason instanceof ThreadGoneError) continue;
+      throw answer.reason;
     }
+  }
+
+  /** A thread's part of the datapath, without its ports. */
+  async #join(link: ThreadLink, at: number): Promise<void> {
+    const { miss, upcallMode, cacheSize } = this.#settings;
+    // All in one go: what is asked from now on comes behind.
+    const joined = link.request("add-datapath", {
+      datapath: this.#context.number,
+      table: this.#tableBuffers,
+      buckets: this.table.buckets,
+      counters: { datapath: this.#datapathBlocks[at]!.buffer, ports: this.#portBlocks[at]!.buffer },
+      macs: this.#macs,
+      conntrack: this.#conntrackBuffers,
+      miss,
+      meters: this.#meterMemory,
+      upcalls: this.upcallRings[at]!,
+      upcallMode,
+      cacheSize,
+    });
+    await Promise.all([joined, this.observers.join(link, at)]);
+  }
+
+  /** Packets that an abandoned thread had in hand or held are lost: they count as dropped at the port that failed. */
+  #writeOff(at: number): void {
+    const block = this.#datapathBlocks[at]!;
+    block[HELD] = 0n;
+    const lost = block[RECEIVED]! + block[GENERATED]! + block[COPIED]! - block[SENT]! -
+      block[DROPPED]! - block[CONSUMED]!;
+    if (lost <= 0n) return;
+    block[DROPPED]! += lost;
+    block[DROPS + dropReason("vport-failed")]! += lost;
   }
 
   #publishBuckets(buckets: Buckets): void {

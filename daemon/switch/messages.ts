@@ -6,10 +6,16 @@
  * Answers and events go the other way as ordinary messages. Every request is answered once, in order.
  */
 import type { MissPolicy } from "../api.ts";
+import type { ConntrackBuffers } from "../../datapath/conntrack/layout.ts";
+import type { CaptureHooks } from "../../datapath/capture/capture_tap.ts";
 import type { Buckets, FlowTableBuffers } from "../../datapath/flow_table/layout.ts";
+import type { MeterMemory } from "../../datapath/meters.ts";
+import type { UpcallMode } from "../../datapath/pipeline.ts";
+import type { KeyFilter, RawTrace } from "../../datapath/trace/recorder.ts";
+import type { InjectedPacket } from "../../datapath/upcall_ring.ts";
 
 // Int32 words that a thread and the control isolate share, one buffer per thread.
-/** Written by the control isolate: nonzero = leave the loop. */
+/** Written by the control isolate: nonzero = leave the loop; {@link ABANDONED} = touch nothing any more. */
 export const STOP = 0;
 /** Written by the control isolate: requests posted so far. */
 export const POSTED = 1;
@@ -20,8 +26,14 @@ export const ACTIVITY = 3;
 /** Written by the thread: datapath and port whose callback was entered last; -1: none. */
 export const INSIDE_DATAPATH = 4;
 export const INSIDE_PORT = 5;
+/** Written by the thread: callbacks entered. */
+export const ENTERED = 6;
 /** Words in the buffer; a cache line. */
 export const THREAD_WORDS = 16;
+
+// STOP
+/** The thread hangs, and another is taking its place: should it come back, it ends at once. */
+export const ABANDONED = 2;
 
 // ACTIVITY
 export const RUNNING = 0;
@@ -36,6 +48,8 @@ export interface ThreadStart {
   readonly words: SharedArrayBuffer;
   readonly grace: SharedArrayBuffer;
   readonly clock: SharedArrayBuffer;
+  /** Where the thread notes what it holds (netdev/descriptors.ts). */
+  readonly holdings: SharedArrayBuffer;
   /** Readable when the thread is to look at its words. The thread doesn't close it. */
   readonly wakeFd: number;
   /** Transferred. */
@@ -59,6 +73,8 @@ export interface AddPort extends PortRequest {
   /** As the user gave them: each thread parses them itself. */
   readonly options: ReadonlyMap<string, string>;
   readonly mac: string | undefined;
+  /** Undefined: not known. */
+  readonly mtu: number | undefined;
   readonly data: unknown;
 }
 
@@ -70,7 +86,23 @@ export interface AddDatapath {
   readonly counters: { readonly datapath: SharedArrayBuffer; readonly ports: SharedArrayBuffer };
   /** The datapath's MAC table (datapath/mac_table.ts). */
   readonly macs: SharedArrayBuffer;
+  /** The datapath's connection tracker. */
+  readonly conntrack: ConntrackBuffers;
+  /** The datapath's meters. */
+  readonly meters: MeterMemory;
   readonly miss: MissPolicy;
+  /** This thread's ring (datapath/upcall_ring.ts): it alone writes it. */
+  readonly upcalls: SharedArrayBuffer;
+  readonly upcallMode: UpcallMode;
+  /** Entries that the signature cache may have; 0: it is not used. */
+  readonly cacheSize: number;
+}
+
+/** A packet for which the control isolate has actions. */
+export interface ExecutePacket {
+  readonly packet: InjectedPacket;
+  /** Where its actions begin in the table's action words. */
+  readonly actionsAt: number;
 }
 
 /** What a thread reports about itself. */
@@ -88,14 +120,27 @@ export interface ThreadReport {
 export interface ThreadRequests {
   /** Imports a checked plug-in. The thread goes to its event loop for it. */
   "load-plugin": { params: { path: string; url: string }; result: { type: string } };
+  "unload-plugin": { params: { type: string }; result: void };
   "add-datapath": { params: AddDatapath; result: void };
   "remove-datapath": { params: { datapath: number }; result: void };
   "set-miss": { params: { datapath: number; miss: MissPolicy }; result: void };
+  "set-upcalls": { params: { datapath: number; mode: UpcallMode }; result: void };
+  /** The observer looks on from now on; its identifier is the control isolate's. */
+  "observe": { params: { datapath: number; id: number; observer: ObserverSpec }; result: void };
+  /** It doesn't any more. Does nothing for one that the thread doesn't have. */
+  "unobserve": { params: { datapath: number; id: number }; result: void };
+  "set-cache": { params: { datapath: number; size: number }; result: void };
+  /** Gives up packets whose fragments did not come in time. */
+  "sweep-fragments": { params: { datapath: number }; result: void };
+  /** Runs actions on packets; answered when all is flushed. */
+  "execute": { params: { datapath: number; packets: readonly ExecutePacket[] }; result: void };
   /** Follow this bucket array from now on. */
   "set-buckets": { params: { datapath: number; buckets: Buckets }; result: void };
   "add-port": { params: AddPort; result: void };
   /** Answered when the thread holds nothing of the port any more; also when it had none. */
   "remove-port": { params: PortRequest; result: void };
+  /** The port's device has another MTU now. */
+  "set-mtu": { params: PortRequest & { mtu: number | undefined }; result: void };
   /** The port has failed on another thread: treat it as failed here. */
   "fail-port": { params: PortRequest; result: void };
   "command": { params: PortRequest & { name: string; data: unknown }; result: unknown };
@@ -122,7 +167,33 @@ export interface Fault {
   readonly code: string;
 }
 
+/** Who is to look on at a thread's packets of one datapath. */
+export type ObserverSpec =
+  | {
+    readonly kind: "capture";
+    readonly hooks: CaptureHooks;
+    /** This thread's (datapath/capture/capture_tap.ts). */
+    readonly ring: SharedArrayBuffer;
+    readonly lost: SharedArrayBuffer;
+  }
+  | {
+    readonly kind: "trace";
+    readonly filter: KeyFilter | undefined;
+    /** Most packets. */
+    readonly count: number;
+    /** Most bytes kept of a packet at one moment. */
+    readonly keep: number;
+  };
+
 export type FromThread =
+  /** An observer of kind `trace` has followed a packet to its end. */
+  | {
+    readonly kind: "traced";
+    readonly datapath: number;
+    readonly id: number;
+    readonly trace: RawTrace;
+    readonly wallUs: number;
+  }
   | { readonly kind: "ready" }
   | { readonly kind: "answer"; readonly id: number; readonly result: unknown }
   | { readonly kind: "fault"; readonly id: number; readonly fault: Fault }
@@ -139,7 +210,7 @@ export type FromThread =
 
 /** A request that failed on a packet thread. */
 export class ThreadError extends Error {
-  override readonly name = "ThreadError";
+  override readonly name: string = "ThreadError";
   readonly code: string;
 
   constructor(fault: Fault) {
@@ -147,6 +218,18 @@ export class ThreadError extends Error {
     this.code = fault.code;
   }
 }
+
+/** What ends a thread that comes back after it was {@link ABANDONED}. */
+export class AbandonedError extends Error {
+  override readonly name = "AbandonedError";
+
+  constructor() {
+    super("another thread has taken over");
+  }
+}
+
+/** A request to a thread that is no more. */
+export class ThreadGoneError extends ThreadError {}
 
 /** Anything thrown, as data. */
 export function toFault(thrown: unknown): Fault {

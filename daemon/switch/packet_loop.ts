@@ -7,14 +7,24 @@
  * is released, and packets of the pool that a sender still holds are freed only after the flush.
  * Commands, and thereby every change of ports, run between rounds, when nothing is in flight.
  */
-import type { Packet } from "../../datapath/packet.ts";
-import type { PacketPool } from "../../datapath/packet_pool.ts";
+import type { Packet } from "../../datapath/packet/packet.ts";
+import type { PacketPool } from "../../datapath/packet/packet_pool.ts";
 import type { Pipeline, PipelineHost } from "../../datapath/pipeline.ts";
 import type { ThreadGrace } from "../../datapath/flow_table/grace.ts";
 import type { Poller } from "../../netdev/poller.ts";
 import type { Receiver, Sender } from "../../vports/vport.ts";
 import type { SwitchClock } from "./clock.ts";
-import { ACTIVITY, HEARTBEAT, POSTED, RUNNING, SLEEPING, STOP } from "./messages.ts";
+import {
+  ABANDONED,
+  AbandonedError,
+  ACTIVITY,
+  HEARTBEAT,
+  INSIDE_PORT,
+  POSTED,
+  RUNNING,
+  SLEEPING,
+  STOP,
+} from "./messages.ts";
 import { Moderation, NAP_US } from "./moderation.ts";
 import type { FailureSink, ThreadPort } from "./thread_port.ts";
 
@@ -111,6 +121,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
     for (;;) {
       if (Atomics.load(words, STOP) !== 0) return "stop";
       words[HEARTBEAT] = (words[HEARTBEAT]! + 1) | 0;
+      words[INSIDE_PORT] = -1;
       const posted = Atomics.load(words, POSTED);
       if (posted !== this.#commandsSeen) {
         this.#commandsSeen = posted;
@@ -196,6 +207,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
   }
 
   receive(pipeline: Pipeline, portNo: number, packet: Packet): void {
+    if (this.words[STOP] === ABANDONED) throw new AbandonedError();
     if (!this.#busy) this.#begin();
     this.packets++;
     this.#bytes += packet.end - packet.start;
@@ -296,9 +308,12 @@ export class PacketLoop implements PipelineHost, FailureSink {
     source.ports[0]!.enter();
     try {
       const count = source.receiver.receive(BUDGET);
+      source.ports[0]!.leave();
+      if (!(count >= 0)) throw new TypeError(`receive returned ${count} (wanted: a count)`);
       source.ready = count >= BUDGET;
       return count;
     } catch (thrown) {
+      source.ports[0]!.leave();
       source.ready = false;
       this.#inPipeline = false;
       for (const port of source.ports) port.fail(thrown);
@@ -313,6 +328,7 @@ export class PacketLoop implements PipelineHost, FailureSink {
     } catch (thrown) {
       for (const port of sink.ports) port.fail(thrown);
     }
+    sink.ports[0]!.leave();
   }
 
   #release(source: Source): void {

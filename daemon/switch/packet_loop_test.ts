@@ -1,7 +1,7 @@
 /** The order of a round, and who may be called when, with ports that keep a diary. */
 import assert from "node:assert/strict";
-import { Packet } from "../../datapath/packet.ts";
-import { PacketPool, SLOT_SIZE } from "../../datapath/packet_pool.ts";
+import { Packet } from "../../datapath/packet/packet.ts";
+import { PacketPool, SLOT_SIZE } from "../../datapath/packet/packet_pool.ts";
 import type { Pipeline } from "../../datapath/pipeline.ts";
 import type { Vport } from "../../vports/vport.ts";
 import { POSTED, STOP, THREAD_WORDS } from "./messages.ts";

@@ -5,18 +5,21 @@
  */
 import { receiveMessageOnPort } from "node:worker_threads";
 import { ThreadGrace } from "../../datapath/flow_table/grace.ts";
-import { PacketPool, SLOT_SIZE } from "../../datapath/packet_pool.ts";
+import { PacketPool, SLOT_SIZE } from "../../datapath/packet/packet_pool.ts";
+import { noteHoldings } from "../../netdev/descriptors.ts";
 import { allocateBuffer } from "../../netdev/memory.ts";
 import { openNap } from "../../netdev/nap.ts";
 import { EventFd, Poller } from "../../netdev/poller.ts";
 import { SystemError } from "../../netdev/system_error.ts";
+import { AsyncPortError } from "../../vports/async_port.ts";
 import { BUILTIN_TYPES } from "../../vports/builtin.ts";
 import { loadPlugin } from "../../vports/loader.ts";
 import { pluginApi } from "../../vports/plugin_api.ts";
 import { describe } from "../../vports/shape.ts";
-import { VportRegistry } from "../../vports/registry.ts";
+import { BUILT_IN, VportRegistry } from "../../vports/registry.ts";
 import { SwitchClock } from "./clock.ts";
 import {
+  AbandonedError,
   ACTIVITY,
   type AddDatapath,
   type AddPort,
@@ -27,6 +30,7 @@ import {
   type Request,
   SLEEPING,
   type ThreadReport,
+  type ThreadRequests,
   type ThreadStart,
   toFault,
 } from "./messages.ts";
@@ -89,7 +93,8 @@ class PacketThread {
     this.#start = start;
     this.#words = new Int32Array(start.words);
     this.#clock = new SwitchClock(start.clock);
-    for (const ops of BUILTIN_TYPES) this.#registry.register(ops, "built-in");
+    noteHoldings(start.holdings);
+    for (const ops of BUILTIN_TYPES) this.#registry.register(ops, BUILT_IN);
     this.#wake = new EventFd(start.wakeFd);
     this.#poller = new Poller();
     const memory = allocateBuffer(POOL_SLOTS * SLOT_SIZE).buffer;
@@ -122,7 +127,8 @@ class PacketThread {
     this.#grace.sleep();
     try {
       const ops = await loadPlugin(request.params, pluginApi);
-      this.#registry.register(ops, request.params.path);
+      const { path, url } = request.params;
+      this.#registry.register(ops, path, url);
       this.#answer(request.id, { type: ops.type });
     } catch (thrown) {
       this.#post({ kind: "fault", id: request.id, fault: toFault(thrown) });
@@ -153,6 +159,7 @@ class PacketThread {
       try {
         this.#answer(request.id, this.#carryOut(request));
       } catch (thrown) {
+        if (thrown instanceof AbandonedError) throw thrown;
         this.#post({ kind: "fault", id: request.id, fault: toFault(thrown) });
       }
     }
@@ -160,6 +167,8 @@ class PacketThread {
 
   #carryOut(request: Exclude<Request, LoadPlugin>): unknown {
     switch (request.op) {
+      case "unload-plugin":
+        return this.#registry.unregister(request.params.type);
       case "add-datapath":
         return this.#addDatapath(request.params);
       case "remove-datapath":
@@ -168,12 +177,29 @@ class PacketThread {
         return;
       case "set-miss":
         return this.#datapath(request.params.datapath).setMiss(request.params.miss);
+      case "set-upcalls":
+        return this.#datapath(request.params.datapath).setUpcalls(request.params.mode);
+      case "observe":
+        return this.#observe(request.params);
+      case "unobserve":
+        return this.#datapaths.get(request.params.datapath)?.unobserve(request.params.id);
+      case "set-cache":
+        return this.#datapath(request.params.datapath).setCacheSize(request.params.size);
+      case "sweep-fragments":
+        return this.#datapath(request.params.datapath).sweepFragments();
+      case "execute":
+        this.#datapath(request.params.datapath).execute(request.params.packets);
+        return this.#loop.endRound();
       case "set-buckets":
         return this.#datapath(request.params.datapath).setBuckets(request.params.buckets);
       case "add-port":
         return this.#addPort(request.params);
       case "remove-port":
         return this.#datapath(request.params.datapath).removePort(request.params.portNo);
+      case "set-mtu": {
+        const { datapath, portNo, mtu } = request.params;
+        return this.#datapath(datapath).setMtu(portNo, mtu);
+      }
       case "fail-port":
         return this.#datapath(request.params.datapath).failPort(request.params.portNo);
       case "command": {
@@ -196,6 +222,12 @@ class PacketThread {
     if (ops === undefined) throw new Error(`Packet thread has no port type "${params.type}"`);
     const { thread, threads } = this.#start;
     this.#datapath(params.datapath).addPort(ops, params, { thread, threads });
+  }
+
+  #observe({ datapath, id, observer }: ThreadRequests["observe"]["params"]): void {
+    this.#datapath(datapath).observe(id, observer, (trace) => {
+      this.#post({ kind: "traced", datapath, id, trace, wallUs: this.#clock.wallUs() });
+    });
   }
 
   #addDatapath(params: AddDatapath): void {
@@ -221,8 +253,9 @@ class PacketThread {
 
   #reportFailure(port: ThreadPort, thrown: unknown): void {
     const { datapath, portNo } = port;
-    const isDevice = thrown instanceof SystemError;
-    const reason = isDevice ? thrown.message : describe(thrown);
+    const isAsync = thrown instanceof AsyncPortError;
+    const isDevice = thrown instanceof SystemError || (isAsync && thrown.isLost);
+    const reason = isDevice || isAsync ? thrown.message : describe(thrown);
     this.#post({ kind: "port-failed", datapath, portNo, reason, isDevice });
   }
 

@@ -6,13 +6,15 @@
  */
 import { makeGrace } from "../../datapath/flow_table/grace.ts";
 import { BUILTIN_TYPES } from "../../vports/builtin.ts";
-import { checkPluginFile, loadPlugin } from "../../vports/loader.ts";
-import { pluginApi } from "../../vports/plugin_api.ts";
-import { VportRegistry } from "../../vports/registry.ts";
+import type { PluginFile } from "../../vports/loader.ts";
+import { describe } from "../../vports/shape.ts";
+import { BUILT_IN, VportRegistry } from "../../vports/registry.ts";
 import type { SwitchClock } from "./clock.ts";
 import { type DatapathSpec, LiveDatapath } from "./live_datapath.ts";
 import type { ThreadReport } from "./messages.ts";
-import { type PortFailure, ThreadLink } from "./thread_link.ts";
+import { type LoadedPlugin, Plugins } from "./plugins.ts";
+import { type LinkOptions, type PortFailure, ThreadLink } from "./thread_link.ts";
+import { HANG_MS, LOOK_MS, Watchdog } from "./watchdog.ts";
 
 export { LiveDatapath } from "./live_datapath.ts";
 export type { DatapathSpec, PortFacts, PortSpec } from "./live_datapath.ts";
@@ -31,6 +33,10 @@ export interface SwitchOptions {
   readonly threads: number;
   /** Paths of plug-in files. */
   readonly plugins: readonly string[];
+  /** Module that runs asynchronous ports' Workers; undefined: vports/async_entry.ts. */
+  readonly workerUrl?: string | undefined;
+  /** See {@link PluginsOptions.probe}. */
+  readonly probe?: ((file: PluginFile) => Promise<void>) | undefined;
   readonly log: SwitchLog;
   readonly clock: SwitchClock;
   /** A bug has ended a packet thread: its share of the traffic is lost until a restart. */
@@ -41,27 +47,26 @@ export interface SwitchOptions {
 
 export const THREADS_MAX = 16;
 /** How often memory of removed flows is reclaimed and the threads' heartbeats are looked at. */
-const TICK_MS = 100;
+const TICK_MS = LOOK_MS;
 /** How often masks are sorted by usage, as the kernel does every 4 s. */
 const REBALANCE_TICKS = 40;
-/** A thread that is in one callback for so long is named in the log. */
-const HANG_MS = 2000;
-
-/** What is known of a thread's progress. */
-interface Pulse {
-  heartbeat: number;
-  sinceMs: number;
-  reported: boolean;
-}
+/** How often packets whose fragments did not come are given up. */
+const FRAGMENTS_TICKS = 10;
+/** Threads that are replaced at most: each leaves its memory behind, and perhaps a busy processor. */
+const REPLACEMENTS_MAX = 8;
 
 export class Switch {
   readonly types: VportRegistry = new VportRegistry();
   readonly clock: SwitchClock;
+  readonly plugins: Plugins;
   readonly #options: SwitchOptions;
   readonly #grace: SharedArrayBuffer;
   readonly #links: ThreadLink[] = [];
   readonly #datapaths: Map<number, LiveDatapath> = new Map();
-  readonly #pulses: Pulse[] = [];
+  readonly #watchdog: Watchdog = new Watchdog();
+  /** Threads that hang: at the next look another takes over. */
+  readonly #abandoned: Set<ThreadLink> = new Set();
+  #replacements = 0;
   #nextNumber = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
   #ticks = 0;
@@ -76,7 +81,14 @@ export class Switch {
     this.#options = options;
     this.clock = options.clock;
     this.#grace = makeGrace(threads);
-    for (const ops of BUILTIN_TYPES) this.types.register(ops, "built-in");
+    for (const ops of BUILTIN_TYPES) this.types.register(ops, BUILT_IN);
+    this.plugins = new Plugins({
+      types: this.types,
+      links: this.#links,
+      probe: options.probe,
+      workerUrl: options.workerUrl,
+      portsOf: (type) => this.datapaths().flatMap((datapath) => datapath.portsOf(type)),
+    });
   }
 
   /** Starts the threads, then loads the plug-ins here and in every thread. Throws PluginError, DuplicateTypeError, SystemError, ThreadError; then nothing runs. */
@@ -97,14 +109,15 @@ export class Switch {
     return this.#links.length;
   }
 
-  /** Loads a third party's vport type: first here, so that one which hangs or throws is refused here. Returns its name. Throws PluginError, DuplicateTypeError, ThreadError. */
-  async loadPlugin(path: string): Promise<string> {
-    const file = await checkPluginFile(path);
-    const ops = await loadPlugin(file, pluginApi);
-    this.types.register(ops, file.path);
-    await Promise.all(this.#links.map((link) => link.request("load-plugin", file)));
-    this.#options.log.info(`loaded vport type ${ops.type} from ${file.path}`);
-    return ops.type;
+  /** Loads a third party's vport type, or its changed file again. Throws PluginError, DuplicateTypeError, ThreadError; then nothing has changed. */
+  async loadPlugin(path: string): Promise<LoadedPlugin> {
+    const loaded = await this.plugins.load(path);
+    const { type, file, change } = loaded;
+    if (change !== "unchanged") {
+      const verb = change === "added" ? "loaded" : "reloaded";
+      this.#options.log.info(`${verb} vport type ${type} from ${file}`);
+    }
+    return loaded;
   }
 
   /** By name; names are unique over all types. */
@@ -151,17 +164,11 @@ export class Switch {
   }
 
   async #startThreads(): Promise<void> {
-    const { threadUrl, threads, clock } = this.#options;
-    const starts = Array.from({ length: threads }, (_, thread) =>
-      ThreadLink.start({
-        threadUrl,
-        thread,
-        threads,
-        grace: this.#grace,
-        clock: clock.shared,
-        onPortFailed: (failure) => this.#portFailed(failure),
-        onDied: (reason) => this.#threadDied(thread, reason),
-      }));
+    const { threads } = this.#options;
+    const starts = Array.from(
+      { length: threads },
+      (_, thread) => ThreadLink.start(this.#linkOptions(thread)),
+    );
     const results = await Promise.allSettled(starts);
     for (const result of results) {
       if (result.status === "fulfilled") this.#links.push(result.value);
@@ -169,6 +176,20 @@ export class Switch {
     for (const result of results) {
       if (result.status === "rejected") throw result.reason;
     }
+  }
+
+  #linkOptions(thread: number): LinkOptions {
+    const { threadUrl, threads, clock } = this.#options;
+    return {
+      threadUrl,
+      thread,
+      threads,
+      grace: this.#grace,
+      clock: clock.shared,
+      onPortFailed: (failure) => this.#portFailed(failure),
+      onTraced: (traced) => this.#datapaths.get(traced.datapath)?.observers.traced(traced),
+      onDied: (reason) => this.#threadDied(thread, reason),
+    };
   }
 
   #threadDied(thread: number, reason: string): void {
@@ -193,32 +214,74 @@ export class Switch {
 
   #tick(): void {
     const isTimeToSort = ++this.#ticks % REBALANCE_TICKS === 0;
-    for (const { table } of this.#datapaths.values()) {
-      if (isTimeToSort) table.rebalance();
-      else table.reclaim();
+    const isTimeToSweep = this.#ticks % FRAGMENTS_TICKS === 0;
+    const nowMs = this.clock.nowMs() + this.clock.wallOffsetMs;
+    for (const datapath of this.#datapaths.values()) {
+      if (isTimeToSort) datapath.table.rebalance();
+      else datapath.table.reclaim();
+      datapath.sweepConnections(nowMs);
+      if (isTimeToSweep) {
+        datapath.sweepFragments().catch((error: Error) => this.#options.log.warn(error.message));
+      }
     }
-    this.#links.forEach((link, at) => this.#feelPulse(link, at));
+    for (const link of this.#abandoned) this.#replace(link);
+    for (const link of this.#links) if (this.#watchdog.look(link)) this.#hangs(link);
   }
 
-  /** Names the port whose callback a thread does not come back from. */
-  #feelPulse(link: ThreadLink, at: number): void {
-    const now = performance.now();
-    const { heartbeat } = link;
-    const pulse = this.#pulses[at];
-    if (pulse === undefined || pulse.heartbeat !== heartbeat || !link.running) {
-      this.#pulses[at] = { heartbeat, sinceMs: now, reported: false };
-      return;
-    }
-    if (pulse.reported || now - pulse.sinceMs < HANG_MS) return;
-    pulse.reported = true;
+  /** A thread does not come back from a port's code: names the port, takes it down and gives the thread up. */
+  #hangs(link: ThreadLink): void {
+    const { log, onPortFailed } = this.#options;
     const inside = link.inside();
     const datapath = this.#datapaths.get(inside.datapath);
-    const where = datapath === undefined
-      ? "no port"
-      : `port ${datapath.portName(inside.portNo)} of datapath ${datapath.spec.name}`;
-    this.#options.log.error(
-      `packet thread ${link.thread} has not come back for ${HANG_MS} ms; ` +
-        `the last code it entered is that of ${where}`,
+    const what = `packet thread ${link.thread} has not come back for ${HANG_MS} ms`;
+    if (datapath === undefined || inside.portNo < 0) {
+      log.error(`${what}, and is in no port's code`);
+      return;
+    }
+    const where = `port ${datapath.portName(inside.portNo)} of datapath ${datapath.spec.name}`;
+    if (this.#replacements >= REPLACEMENTS_MAX) {
+      log.error(
+        `${what} from ${where}; ${REPLACEMENTS_MAX} threads were replaced already: restart`,
+      );
+      return;
+    }
+    log.error(`${what} from ${where}: the port is down, another thread takes over without it`);
+    const reason = `its code has not come back for ${HANG_MS} ms (packet thread ${link.thread})`;
+    link.abandon();
+    this.#abandoned.add(link);
+    if (datapath.markFailed(inside.portNo, reason) === undefined) return;
+    onPortFailed?.(datapath.spec.name, inside.portNo, reason);
+  }
+
+  /** Puts a new thread in the place of an abandoned one, which has had a tick to notice if it was about to come back. */
+  #replace(link: ThreadLink): void {
+    const { log } = this.#options;
+    this.#abandoned.delete(link);
+    const at = this.#links.indexOf(link);
+    if (at < 0) return;
+    this.#replacements++;
+    try {
+      link.takeOver("it was replaced because it hangs");
+    } catch (error) {
+      log.error(`what packet thread ${link.thread} held is lost: ${describe(error)}`);
+    }
+    const successor = ThreadLink.begin(this.#linkOptions(link.thread));
+    this.#links[at] = successor;
+    // All in one go: what is asked from now on comes behind.
+    const loaded = this.plugins.reloadIn(successor);
+    const rejoined = this.datapaths().map((datapath) =>
+      datapath.rejoin(at, (portNo, error) =>
+        this.#portFailed({
+          kind: "port-failed",
+          datapath: datapath.number,
+          portNo,
+          reason: error.message,
+          isDevice: true,
+        }))
+    );
+    Promise.all([successor.started(), loaded, ...rejoined]).then(
+      () => log.info(`packet thread ${link.thread} has been replaced`),
+      (error) => this.#threadDied(link.thread, `its successor failed: ${describe(error)}`),
     );
   }
 }

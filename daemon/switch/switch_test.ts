@@ -1,6 +1,7 @@
 /** The switch over dummy ports: the real threads, loop, pipeline and flow table, without a privilege. */
 import assert from "node:assert/strict";
 import { IN_PORT_AT, IPV4_SRC_AT, KEY_WORDS } from "../../datapath/key.ts";
+import { UdpSocket } from "../../netdev/udp_socket.ts";
 import { SwitchClock } from "./clock.ts";
 import {
   addDatapath,
@@ -147,8 +148,8 @@ Deno.test("LiveDatapath.addPort: what can't be is refused, and nothing is left",
       ): Promise<unknown> =>
         datapath.addPort({ portNo, name: "x", type, options: new Map(options) });
       await assert.rejects(
-        add(1, "gre"),
-        /Unknown port type "gre" \(known types: .*dummy, throws\)/,
+        add(1, "nosuch"),
+        /Unknown port type "nosuch" \(known types: .*dummy.*, throws\)/,
       );
       await assert.rejects(add(1, "dummy", [["pcpa", "f"]]), /Unknown option pcpa=f .*tx_pcap/);
       await assert.rejects(add(1, "throws", [["at", "create"]]), /broken in create/);
@@ -291,29 +292,201 @@ Deno.test("Switch: idle threads sleep", async () => {
   }
 });
 
-const HANGS = `export default {
+/** A type that is stuck for a while at the place that its options name. */
+const HANGS = `export default (api) => ({
   apiVersion: 1, type: "hangs", summary: "for tests", headroom: 0,
-  parseOptions: () => ({}), formatOptions: () => new Map(),
-  create: () => ({
-    takesPartialChecksums: true, takesSegmentTrains: true, close: () => {},
-    send: () => { const until = Date.now() + 2500; while (Date.now() < until); return 0; },
-  }),
-};`;
+  parseOptions: (raw) => ({ at: raw.get("at") }),
+  formatOptions: ({ at }) => new Map([["at", at]]),
+  create: ({ thread, options }) => {
+    const wait = (place) => {
+      if (options.at !== place) return;
+      const until = Date.now() + 4000;
+      while (Date.now() < until);
+    };
+    wait("create");
+    const socket = options.at !== "send" || thread !== 0 ? undefined : api.openUdp({
+      local: { address: "127.0.0.1", port: 15077 }, remote: { address: "127.0.0.1", port: 9 },
+      shared: false, refused: () => {},
+    });
+    let armed = false;
+    return {
+      takesPartialChecksums: true, takesSegmentTrains: true, close: () => socket?.close(),
+      send: () => { armed = true; wait("send"); return 0; },
+      receiver: { receive: () => { if (armed) wait("receive"); return 0; } },
+      sender: { flush: () => { if (armed) wait("flush"); } },
+    };
+  },
+});`;
 
-Deno.test("Switch: a callback that does not come back is named in the log with its port", () =>
-  withPlugin(HANGS, async (path) => {
-    const { live, logged } = await startSwitch({ plugins: [path] });
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+for (const place of ["create", "send", "receive", "flush"]) {
+  Deno.test(`Switch: ${place} that does not come back costs its port; another thread takes over the rest`, () =>
+    withPlugin(HANGS, async (path) => {
+      const failures: string[] = [];
+      const { live, logged } = await startSwitch({
+        threads: 2,
+        plugins: [path],
+        onPortFailed: (_, portNo, reason) => void failures.push(`${portNo}: ${reason}`),
+      });
+      try {
+        const datapath = await addDatapath(live);
+        for (const portNo of [1, 2]) await addPort(datapath, portNo);
+        addFlow(datapath, 1, [2]);
+        await datapath.command(1, "inject", { frames: [udpFrame(1, 1)] });
+        const options = new Map([["at", place]]);
+        const stuck = datapath.addPort({ portNo: 3, name: "slow0", type: "hangs", options });
+        if (place === "create") {
+          await assert.rejects(stuck, /packet thread \d is gone: it was replaced/);
+        } else {
+          await stuck;
+          addFlow(datapath, 2, [3]);
+          const injected = datapath.command(2, "inject", { frames: [udpFrame(1, 1)] });
+          if (place === "receive") await injected; // it hangs in the next round
+          else await assert.rejects(injected, /packet thread 0 is gone: it was replaced/);
+          while (datapath.checkPort(3) === undefined) await delay(50);
+          await delay(300);
+          assert.match(datapath.checkPort(3) ?? "", /its code has not come back for 2000 ms/);
+          assert.equal(failures.length, 1, String(failures));
+        }
+        assert(
+          logged.some((line) =>
+            /thread \d has not come back for 2000 ms from port slow0 of datapath br0: the port is down/
+              .test(line)
+          ),
+          logged.join("\n"),
+        );
+        // The new thread has the other ports, and the numbers go on.
+        await datapath.command(1, "inject", { frames: [udpFrame(2, 2)] });
+        assert.equal((await taken(datapath, 2)).length, 1);
+        assert.equal(datapath.portCounters(1).rxPackets, 2);
+        assertBalanced(datapath.counters());
+        if (place === "send") {
+          // What the thread held can be taken again while it still hangs.
+          const local = { address: "127.0.0.1", port: 15077 };
+          const remote = { address: "127.0.0.1", port: 9 };
+          new UdpSocket({ local, remote, shared: false, refused: () => {} }).close();
+        }
+        await delay(2500); // it comes back, and ends
+        await datapath.command(1, "inject", { frames: [udpFrame(3, 3)] });
+        assert.equal((await taken(datapath, 2)).length, 1);
+        assertBalanced(datapath.counters());
+        assert(logged.some((line) => /packet thread \d has been replaced/.test(line)));
+      } finally {
+        assert(await live.stop());
+      }
+    }));
+}
+
+const MISSHAPEN: readonly (readonly [what: string, port: string, message: RegExp])[] = [
+  [
+    "create that returns nothing",
+    "undefined",
+    /Vport type "odd" has made no port: it is a undefined/,
+  ],
+  ["a port without send", "{ close() {} }", /it has no function send/],
+  [
+    "a port without flags",
+    "{ send() {}, close() {} }",
+    /its takesPartialChecksums is neither true nor false/,
+  ],
+  [
+    "a receiver without receive",
+    "{ send() {}, close() {}, takesPartialChecksums: true, takesSegmentTrains: true, receiver: {} }",
+    /its receiver has no function receive/,
+  ],
+];
+
+for (const [what, port, message] of MISSHAPEN) {
+  Deno.test(`LiveDatapath.addPort: ${what} is refused with what is wrong`, () => {
+    const text = `export default { apiVersion: 1, type: "odd", summary: "for tests", headroom: 0,
+      parseOptions: () => ({}), formatOptions: () => new Map(), create: () => (${port}) };`;
+    return withPlugin(text, async (path) => {
+      const { live } = await startSwitch({ plugins: [path] });
+      try {
+        const datapath = await addDatapath(live);
+        const spec = { portNo: 1, name: "odd0", type: "odd", options: new Map() };
+        await assert.rejects(datapath.addPort(spec), message);
+        assert.equal(datapath.hasPort(1), false);
+      } finally {
+        await live.stop();
+      }
+    });
+  });
+}
+
+for (
+  const [what, port, message] of [
+    ["send", "send: () => undefined", /TypeError: send returned undefined/],
+    ["receive", "send: () => 0, receiver: { receive: () => {} }", /receive returned undefined/],
+  ] as const
+) {
+  Deno.test(`Switch: ${what} that returns nothing fails its port, with the reason`, () => {
+    const text = `export default { apiVersion: 1, type: "odd", summary: "for tests", headroom: 0,
+      parseOptions: () => ({}), formatOptions: () => new Map(),
+      create: () => ({ ${port}, close() {}, takesPartialChecksums: true, takesSegmentTrains: true }) };`;
+    return withPlugin(text, async (path) => {
+      const { live } = await startSwitch({ plugins: [path] });
+      try {
+        const datapath = await addDatapath(live);
+        await addPort(datapath, 1);
+        await datapath.addPort({ portNo: 2, name: "odd0", type: "odd", options: new Map() });
+        addFlow(datapath, 1, [2]);
+        await datapath.command(1, "inject", { frames: [udpFrame(1, 1)] });
+        for (let waited = 0; waited < 2000 && datapath.checkPort(2) === undefined; waited += 20) {
+          await delay(20);
+        }
+        assert.match(datapath.checkPort(2) ?? "", message);
+        assertBalanced(datapath.counters());
+      } finally {
+        await live.stop();
+      }
+    });
+  });
+}
+
+Deno.test("Switch: plug-ins come, are changed and go while it runs", () =>
+  withPlugin(THROWS, async (path) => {
+    const { live } = await startSwitch({ threads: 2 });
     try {
       const datapath = await addDatapath(live);
-      await addPort(datapath, 1);
-      await datapath.addPort({ portNo: 2, name: "slow0", type: "hangs", options: new Map() });
-      addFlow(datapath, 1, [2]);
-      await datapath.command(1, "inject", { frames: [udpFrame(1, 1)] });
-      assert(
-        logged.some((line) => /thread 0 .* not come back .*port slow0 of datapath br0/.test(line)),
+      const add = (portNo: number): Promise<unknown> =>
+        datapath.addPort({
+          portNo,
+          name: `t${portNo}`,
+          type: "throws",
+          options: new Map([["at", "create"]]),
+        });
+      await assert.rejects(live.plugins.unload("throws"), /there is none \(known types: .*dummy/);
+      await assert.rejects(live.plugins.unload("dummy"), /it is built in/);
+      assert.deepEqual(await live.loadPlugin(path), {
+        type: "throws",
+        file: path,
+        change: "added",
+      });
+      assert.equal((await live.loadPlugin(path)).change, "unchanged");
+      await assert.rejects(add(1), /broken in create/);
+      const better = THROWS.replace("options.at === place", "false");
+      await Deno.writeTextFile(path, better);
+      await Deno.utime(path, 1000, 1000);
+      assert.equal((await live.loadPlugin(path)).change, "reloaded");
+      await add(1);
+      await assert.rejects(
+        live.plugins.unload("throws"),
+        { code: "EBUSY", message: /port t1 of datapath br0 is of it/ },
       );
+      // A change for the worse leaves what there is.
+      await Deno.writeTextFile(path, "export default 7;");
+      await Deno.utime(path, 2000, 2000);
+      await assert.rejects(live.loadPlugin(path), /default export is a number/);
+      await add(2);
+      for (const portNo of [1, 2]) await datapath.removePort(portNo, "delete");
+      await live.plugins.unload("throws");
+      await assert.rejects(add(1), /Unknown port type "throws"/);
     } finally {
-      assert(await live.stop());
+      await live.stop();
     }
   }));
 

@@ -1,6 +1,6 @@
 /** What the switch's tests have in common: a switch whose log is kept, flows and frames in few words. */
 import assert from "node:assert/strict";
-import { END, OUTPUT } from "../../datapath/action_program.ts";
+import { END, OUTPUT } from "../../datapath/actions/action_program.ts";
 import { IN_PORT_AT, KEY_WORDS } from "../../datapath/key.ts";
 import { libc } from "../../netdev/libc.ts";
 import type { DummySent } from "../../vports/dummy.ts";
@@ -12,8 +12,8 @@ const THREAD_URL = new URL("./thread_entry.ts", import.meta.url).href;
 
 /** Opens the libraries, which stay open for the process, so that no test is blamed for them. */
 export function openLibraries(): void {
-  const { file, poll, memory, clock, socket, kernel } = libc();
-  assert(file && poll && memory && clock && socket && kernel);
+  const { file, poll, memory, clock, socket, kernel, process } = libc();
+  assert(file && poll && memory && clock && socket && kernel && process);
 }
 
 export interface TestSwitch {

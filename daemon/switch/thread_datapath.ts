@@ -1,12 +1,24 @@
 /** A datapath on one packet thread: its pipeline, its reader of the flow table, its ports. */
-import { Pipeline } from "../../datapath/pipeline.ts";
+import { CaptureTap } from "../../datapath/capture/capture_tap.ts";
+import { ObserverSet } from "../../datapath/observer_set.ts";
+import { Pipeline, type UpcallMode } from "../../datapath/pipeline.ts";
 import { FlowTableReader } from "../../datapath/flow_table/reader.ts";
 import type { Buckets } from "../../datapath/flow_table/layout.ts";
 import { MacTable } from "../../datapath/mac_table.ts";
-import type { VportOps } from "../../vports/vport.ts";
+import { MeterReader } from "../../datapath/meters.ts";
+import { type RawTrace, TraceRecorder } from "../../datapath/trace/recorder.ts";
+import { findVportFault, PluginError } from "../../vports/shape.ts";
+import type { Vport, VportOps } from "../../vports/vport.ts";
 import type { MissPolicy } from "../api.ts";
 import type { SwitchClock } from "./clock.ts";
-import type { AddDatapath, AddPort } from "./messages.ts";
+import {
+  type AddDatapath,
+  type AddPort,
+  type ExecutePacket,
+  INSIDE_DATAPATH,
+  INSIDE_PORT,
+  type ObserverSpec,
+} from "./messages.ts";
 import { closeVport, type PacketLoop } from "./packet_loop.ts";
 import { type SharedThings, ThreadHost } from "./thread_host.ts";
 import { ThreadPort } from "./thread_port.ts";
@@ -26,6 +38,7 @@ export class ThreadDatapath {
   readonly #pipeline: Pipeline;
   readonly #host: ThreadHost;
   readonly #ports: Map<number, ThreadPort> = new Map();
+  readonly #observers: ObserverSet = new ObserverSet();
 
   constructor(params: AddDatapath, common: ThreadCommon) {
     this.#number = params.datapath;
@@ -36,9 +49,18 @@ export class ThreadDatapath {
       counters: new BigUint64Array(params.counters.datapath),
       portCounters: new BigUint64Array(params.counters.ports),
       macTable: new MacTable(params.macs),
+      meters: new MeterReader(params.meters),
       host: common.loop,
+      conntrack: {
+        buffers: params.conntrack,
+        thread: common.thread,
+        wallOffsetMs: common.clock.wallOffsetMs,
+      },
+      upcalls: params.upcalls,
     });
+    this.#reader.setCacheSize(params.cacheSize);
     this.#pipeline.setMiss(params.miss);
+    this.#pipeline.setUpcalls(params.upcallMode);
     const { loop, shared, clock } = common;
     this.#host = new ThreadHost({ loop, pipeline: this.#pipeline, shared, clock });
     loop.addPipeline(this.#pipeline);
@@ -48,6 +70,46 @@ export class ThreadDatapath {
     this.#pipeline.setMiss(policy);
   }
 
+  setUpcalls(mode: UpcallMode): void {
+    this.#pipeline.setUpcalls(mode);
+  }
+
+  /** The observer looks on from the next packet on. */
+  observe(id: number, spec: ObserverSpec, traced: (trace: RawTrace) => void): void {
+    const { clock } = this.#common;
+    this.#observers.add(
+      id,
+      spec.kind === "capture"
+        ? new CaptureTap({ ...spec, wallUs: () => clock.wallUs() })
+        : new TraceRecorder({
+          ...spec,
+          generation: (flow) => this.#reader.generation(flow),
+          traced,
+        }),
+    );
+    this.#pipeline.observe(this.#observers);
+  }
+
+  unobserve(id: number): void {
+    this.#observers.delete(id);
+    if (this.#observers.isEmpty) this.#pipeline.observe(undefined);
+  }
+
+  setCacheSize(size: number): void {
+    this.#reader.setCacheSize(size);
+  }
+
+  /** Gives up packets whose fragments did not come in time. */
+  sweepFragments(): void {
+    this.#pipeline.sweepFragments(this.#common.clock.nowMs());
+  }
+
+  /** Runs actions on packets of the control isolate. The caller ends the round. */
+  execute(packets: readonly ExecutePacket[]): void {
+    this.#pipeline.begin(this.#common.clock.nowMs());
+    for (const { packet, actionsAt } of packets) this.#pipeline.inject(packet, actionsAt);
+  }
+
   setBuckets(buckets: Buckets): void {
     this.#reader.setBuckets(buckets);
   }
@@ -55,7 +117,11 @@ export class ThreadDatapath {
   /** Opens this thread's queue of a port. Throws what the type's `create` throws; then nothing is left. */
   addPort(ops: VportOps, params: AddPort, place: { thread: number; threads: number }): void {
     const { portNo } = params;
-    const vport = ops.create({
+    const { loop } = this.#common;
+    // As ThreadPort.enter does, for a create that does not come back.
+    loop.words[INSIDE_DATAPATH] = this.#number;
+    loop.words[INSIDE_PORT] = portNo;
+    const vport: Vport = ops.create({
       datapath: params.datapathName,
       datapathId: params.datapathId,
       name: params.name,
@@ -67,9 +133,13 @@ export class ThreadDatapath {
       data: params.data,
       host: this.#host,
     });
-    const { loop } = this.#common;
+    const fault = findVportFault(vport);
+    if (fault !== undefined) {
+      throw new PluginError(`Vport type "${ops.type}" has made no port: ${fault}`);
+    }
     const { headroom } = ops;
     const port = new ThreadPort({ datapath: this.#number, portNo, headroom }, vport, loop);
+    port.mtu = params.mtu;
     try {
       loop.attach(port);
     } catch (error) {
@@ -78,6 +148,15 @@ export class ThreadDatapath {
       throw error;
     }
     this.#ports.set(portNo, port);
+    this.#pipeline.setPort(portNo, port);
+  }
+
+  /** Does nothing for a port that it doesn't have. */
+  setMtu(portNo: number, mtu: number | undefined): void {
+    const port = this.#ports.get(portNo);
+    if (port === undefined) return;
+    port.mtu = mtu;
+    // Whoever stands in front of it has a copy.
     this.#pipeline.setPort(portNo, port);
   }
 

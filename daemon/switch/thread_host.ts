@@ -1,6 +1,6 @@
 /** What a packet thread offers to the ports of one datapath: the {@link VportHost}. */
 import type { DropReason } from "../../datapath/drop_reasons.ts";
-import type { Packet } from "../../datapath/packet.ts";
+import type { Packet } from "../../datapath/packet/packet.ts";
 import type { Pipeline } from "../../datapath/pipeline.ts";
 import type { VportHost } from "../../vports/vport.ts";
 import type { SwitchClock } from "./clock.ts";
@@ -71,8 +71,8 @@ export class ThreadHost implements VportHost {
     this.#loop.receive(this.#pipeline, portNo, packet);
   }
 
-  countRxDrop(portNo: number, reason: DropReason): void {
-    this.#pipeline.countRxDrop(portNo, reason);
+  countRxDrop(portNo: number, reason: DropReason, count?: number): void {
+    this.#pipeline.countRxDrop(portNo, reason, count);
   }
 
   countTxDrop(portNo: number, reason: DropReason, size: number): void {

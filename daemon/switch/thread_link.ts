@@ -1,8 +1,11 @@
 /** The control isolate's end of one packet thread: starts the Worker, posts requests, waits for answers, stops it. */
 import { markAsleep } from "../../datapath/flow_table/grace.ts";
 import { EventFd } from "../../netdev/poller.ts";
+import { makeHoldings, takeOver } from "../../netdev/descriptors.ts";
 import {
+  ABANDONED,
   ACTIVITY,
+  ENTERED,
   type FromThread,
   HEARTBEAT,
   HELLO,
@@ -13,6 +16,7 @@ import {
   STOP,
   THREAD_WORDS,
   ThreadError,
+  ThreadGoneError,
   type ThreadOp,
   type ThreadRequests,
   type ThreadStart,
@@ -25,6 +29,7 @@ const ANSWER_TIMEOUT_MS = 10_000;
 /** How long a thread may take to leave its loop. */
 const STOP_TIMEOUT_MS = 3_000;
 
+export type TracedPacket = Extract<FromThread, { kind: "traced" }>;
 export type PortFailure = Extract<FromThread, { kind: "port-failed" }>;
 
 export interface LinkOptions {
@@ -36,6 +41,8 @@ export interface LinkOptions {
   readonly clock: SharedArrayBuffer;
   /** A port's callback threw on the thread. */
   onPortFailed(failure: PortFailure): void;
+  /** An observer of the thread has traced a packet. */
+  onTraced(traced: TracedPacket): void;
   /** The thread is gone, without having been told to. */
   onDied(reason: string): void;
 }
@@ -50,6 +57,7 @@ export class ThreadLink {
   readonly thread: number;
   readonly #options: LinkOptions;
   readonly #words: Int32Array = new Int32Array(new SharedArrayBuffer(THREAD_WORDS * 4));
+  readonly #holdings: SharedArrayBuffer = makeHoldings();
   readonly #wake: EventFd = new EventFd();
   readonly #worker: Worker;
   readonly #port: MessagePort;
@@ -84,6 +92,7 @@ export class ThreadLink {
         words: this.#words.buffer as SharedArrayBuffer,
         grace: options.grace,
         clock: options.clock,
+        holdings: this.#holdings,
         wakeFd: this.#wake.fd,
         port: channel.port2,
       };
@@ -94,14 +103,24 @@ export class ThreadLink {
   /** Resolves when the thread is in its loop. Throws ThreadError when it does not come up. */
   static async start(options: LinkOptions): Promise<ThreadLink> {
     const link = new ThreadLink(options);
-    const what = `packet thread ${options.thread} has not started`;
     try {
-      await within(link.#ready.promise, START_TIMEOUT_MS, what);
+      await link.started();
     } catch (error) {
       await link.stop();
       throw error;
     }
     return link;
+  }
+
+  /** Begins to start a thread, which carries out what is posted when it is up: see {@link started}. */
+  static begin(options: LinkOptions): ThreadLink {
+    return new ThreadLink(options);
+  }
+
+  /** Resolves when the thread is in its loop. Throws ThreadError when it does not come up in time. */
+  started(): Promise<void> {
+    const what = `packet thread ${this.thread} has not started`;
+    return within(this.#ready.promise, START_TIMEOUT_MS, what);
   }
 
   /** Posts a request; resolves with its answer. Throws ThreadError with the code of what went wrong there. */
@@ -111,7 +130,7 @@ export class ThreadLink {
   ): Promise<ThreadRequests[Op]["result"]> {
     const { promise, resolve, reject } = Promise.withResolvers<ThreadRequests[Op]["result"]>();
     if (this.#dead !== undefined) {
-      return Promise.reject(fault(`packet thread ${this.thread} is gone: ${this.#dead}`));
+      return Promise.reject(this.#gone(this.#dead));
     }
     const id = this.#nextId++;
     const timer = setTimeout(() => {
@@ -129,9 +148,9 @@ export class ThreadLink {
     return promise;
   }
 
-  /** Rounds begun; changes unless the thread sleeps or hangs. */
+  /** Rounds begun and callbacks entered; changes unless the thread sleeps or hangs. */
   get heartbeat(): number {
-    return this.#words[HEARTBEAT]!;
+    return this.#words[HEARTBEAT]! + this.#words[ENTERED]!;
   }
 
   get running(): boolean {
@@ -161,6 +180,22 @@ export class ThreadLink {
     return joined;
   }
 
+  /** The thread hangs: should it come back, it is to end at once. */
+  abandon(): void {
+    Atomics.store(this.#words, STOP, ABANDONED);
+  }
+
+  /** After {@link abandon}, when the thread has had time to notice: takes away all that it holds. Requests that wait are refused with ThreadGoneError. */
+  takeOver(reason: string): void {
+    this.#die(reason);
+    takeOver(this.#holdings);
+  }
+
+  #gone(reason: string): ThreadGoneError {
+    const message = `packet thread ${this.thread} is gone: ${reason}`;
+    return new ThreadGoneError({ name: "ThreadGoneError", code: "EOWNERDEAD", message });
+  }
+
   #receive(message: FromThread): void {
     switch (message.kind) {
       case "ready":
@@ -171,6 +206,8 @@ export class ThreadLink {
         return this.#die(message.reason);
       case "port-failed":
         return this.#options.onPortFailed(message);
+      case "traced":
+        return this.#options.onTraced(message);
       case "answer":
         return this.#take(message.id)?.resolve(message.result);
       case "fault":
@@ -192,7 +229,7 @@ export class ThreadLink {
     this.#dead = reason;
     markAsleep(this.#options.grace, this.thread);
     for (const id of [...this.#waiting.keys()]) {
-      this.#take(id)?.reject(fault(`packet thread ${this.thread} is gone: ${reason}`));
+      this.#take(id)?.reject(this.#gone(reason));
     }
     this.#ready.reject(fault(`Cannot start packet thread ${this.thread}: ${reason}`));
     this.#ended.resolve();

@@ -1,13 +1,14 @@
 /** A backend for tests: real flow tables, no devices, and faults where a test wants them. */
-import type { DatapathCounters, PortCounters } from "../api.ts";
+import type { DatapathCounters, PortCounters, UpcallHandlerInfo } from "../api.ts";
 import type { Backend, CloseMode, DatapathBackend, PortSpec } from "../backend.ts";
 import { Configuration } from "../configuration.ts";
-import type { DatapathRecord } from "../model.ts";
+import type { ConntrackSettings, DatapathRecord } from "../model.ts";
 import { OfflineDatapath } from "../offline_backend.ts";
 import type { LooseDevice, StoreChange } from "../store.ts";
 import { OptionError } from "../../datapath/errors.ts";
 import { makeFlowTableBuffers } from "../../datapath/flow_table/layout.ts";
 import { FlowTableWriter } from "../../datapath/flow_table/writer.ts";
+import type { MeterConfig } from "../../datapath/meters.ts";
 import { VportRegistry } from "../../vports/registry.ts";
 import type { VportOps } from "../../vports/vport.ts";
 
@@ -66,6 +67,10 @@ export class MemoryBackend implements Backend {
     this.saved.push(...structuredClone(changes));
   }
 
+  checkHandler(path: string): Promise<string> {
+    return Promise.resolve(path);
+  }
+
   removeLoose({ name }: LooseDevice): Promise<boolean> {
     this.events.push(`no ${name}`);
     return Promise.resolve(true);
@@ -102,6 +107,41 @@ class MemoryDatapath implements DatapathBackend {
     this.#owner.events.push(`${this.#record.name} misses ${policy}`);
     return Promise.resolve();
   }
+
+  setCacheSize(size: number): Promise<void> {
+    this.#owner.events.push(`${this.#record.name} caches ${size}`);
+    return Promise.resolve();
+  }
+
+  setHandler(path: string | null): Promise<void> {
+    this.#owner.events.push(`${this.#record.name} asks ${path}`);
+    return Promise.resolve();
+  }
+
+  setMeter({ id, unit, bands }: MeterConfig): void {
+    const rates = bands.map(({ rate, burst }) => `${rate}/${burst}`).join(" ");
+    this.#owner.events.push(`${this.#record.name} meter ${id} ${unit} ${rates}`);
+  }
+
+  deleteMeter(id: number): void {
+    this.#owner.events.push(`${this.#record.name} no meter ${id}`);
+  }
+
+  meterStats(_id: number): undefined {
+    return undefined;
+  }
+
+  setConntrack({ defaultLimit, zoneLimits }: ConntrackSettings): void {
+    this.#owner.events.push(
+      `${this.#record.name} limits ${defaultLimit} ${JSON.stringify(zoneLimits)}`,
+    );
+  }
+
+  handlerInfo(path: string): UpcallHandlerInfo {
+    return { path, state: "running", reason: null, upcalls: 0, thrown: 0, refused: 0 };
+  }
+
+  readonly maxHeadroom = 0;
 
   addPort({ portNo, name, type }: PortSpec): Promise<{ mac?: string }> {
     const where = `${this.#record.name}:${portNo}=${name}`;

@@ -9,8 +9,11 @@ import { FlowTableReader } from "./reader.ts";
 import { FlowTableWriter } from "./writer.ts";
 
 const SEED = new Uint8Array(16).map((_, at) => at * 29 + 3);
-/** Words that keys of these tests use: hot ones, both kinds of cold ones, the first and the last. */
-const WORDS = [0, 3, 4, 10, 13, 15, 16, 25, KEY_WORDS - 1];
+/**
+ * Words that keys of these tests use: hot ones, both kinds of cold ones, wide ones of each section
+ * that signatures may leave out, and the words that decide it (10, 15 and 72); the first and the last.
+ */
+const WORDS = [0, 2, 3, 4, 10, 13, 15, 16, 31, 32, 46, 50, 60, 72, 136, KEY_WORDS - 1];
 
 interface Flow {
   ufid: string;
@@ -26,9 +29,9 @@ function makeKey(values: readonly number[]): Int32Array {
 }
 
 /** Few values, so that keys often match; the sign bit and all bytes are used. */
-const word = fc.constantFrom(0, 1, 0x01000000, -1, 0x7f0000ff);
+const word = fc.constantFrom(0, 0, 8, 0x01000000, -1, 0x7f0000ff);
 const key = fc.array(word, { minLength: WORDS.length, maxLength: WORDS.length }).map(makeKey);
-const maskWord = fc.constantFrom(0, 0, 0, -1, 0x01000000, 0xff);
+const maskWord = fc.constantFrom(0, 0, 0, 0, 0, -1, 0x01000000, 0xff);
 const mask = fc.array(maskWord, { minLength: WORDS.length, maxLength: WORDS.length }).map(makeKey);
 const pick = fc.nat(1 << 20);
 const actions = fc.array(fc.integer({ min: 1, max: 1 << 30 }), { maxLength: 40 });

@@ -15,9 +15,11 @@
  *    Only the bucket array is replaced when the table grows: each record has two chain words, so the
  *    new array can be filled while readers walk the old one (the kernel's `node[2]`).
  * 2. *Few cache lines.* A record's hot line (64 bytes) holds the state word, mask, actions offset and
- *    key words 4 … 15, which is all that an IPv4 flow usually looks at. The other key words lie in a
- *    cold array. Chains lie in an array of their own, 16 bytes a flow with the whole hash, so that a
- *    mask that does not match never touches a record.
+ *    key words 3 … 15, which is all that an IPv4 flow usually looks at. Words 0 … 2 and 16 … 31 (IPv6,
+ *    ARP) lie in a cold array, the words from 32 on (connections, MPLS, NSH, tunnels: 448 bytes) in a
+ *    wide one: a row of either is written and read only for flows whose mask has a word in it, so
+ *    that flows without tunnels cost no memory for them. Chains lie in an array of their own, 16 bytes
+ *    a flow with the whole hash, so that a mask that does not match never touches a record.
  * 3. *State first.* The state word is `generation << 1 | live`. The writer fills a dead record, then
  *    stores the state; readers load the state, then the key, then the actions. A removed record is
  *    refilled only after a grace period (grace.ts), with the next generation. The order of a reader's
@@ -46,11 +48,15 @@ export const STATE = 0;
 export const MASK = 1;
 /** Word of the hot line: where the actions begin in the action words. */
 export const ACTIONS = 2;
-/** Key words [HOT_FROM, HOT_TO) lie in the hot line, at their own index; the others in the cold array. */
-export const HOT_FROM = 4;
+/** Key words [HOT_FROM, HOT_TO) lie in the hot line, at their own index. */
+export const HOT_FROM = 3;
 export const HOT_TO = 16;
-/** Words per flow in the cold array: key words 0 … 3 and 16 … KEY_WORDS − 1. */
-export const COLD_WORDS: number = KEY_WORDS - (HOT_TO - HOT_FROM);
+/** Key words [WIDE_FROM, KEY_WORDS) lie in the wide array. */
+export const WIDE_FROM = 32;
+/** Words per flow in the cold array: key words [0, HOT_FROM) and [HOT_TO, WIDE_FROM). */
+export const COLD_WORDS: number = HOT_FROM + WIDE_FROM - HOT_TO;
+/** Words per flow in the wide array. Only flows whose mask goes beyond WIDE_FROM have anything there. */
+export const WIDE_WORDS: number = KEY_WORDS - WIDE_FROM;
 
 /** Words of a chain node; node n belongs to flow n − 1, node 0 to none. */
 export const NODE_SHIFT = 2;
@@ -114,6 +120,7 @@ export interface FlowTableBuffers {
   readonly constants: SharedArrayBuffer;
   readonly hot: SharedArrayBuffer;
   readonly cold: SharedArrayBuffer;
+  readonly wide: SharedArrayBuffer;
   readonly nodes: SharedArrayBuffer;
   readonly masks: SharedArrayBuffer;
   /** Two lists of mask ids, `2 × masksMax` entries each. */
@@ -170,6 +177,7 @@ export function makeFlowTableBuffers(options: FlowTableOptions): FlowTableBuffer
     constants: makeConstants(options.seed),
     hot: new SharedArrayBuffer(recordsMax * HOT_WORDS * 4),
     cold: new SharedArrayBuffer(recordsMax * COLD_WORDS * 4),
+    wide: new SharedArrayBuffer(recordsMax * WIDE_WORDS * 4),
     nodes: new SharedArrayBuffer((recordsMax + 1) << (NODE_SHIFT + 2)),
     masks: new SharedArrayBuffer(masksMax * MASK_STRIDE * 4),
     maskLists: new SharedArrayBuffer(2 * 2 * masksMax * 4),
@@ -186,6 +194,7 @@ export interface FlowTableViews {
   readonly constants: Int32Array<SharedArrayBuffer>;
   readonly hot: Int32Array<SharedArrayBuffer>;
   readonly cold: Int32Array<SharedArrayBuffer>;
+  readonly wide: Int32Array<SharedArrayBuffer>;
   readonly nodes: Int32Array<SharedArrayBuffer>;
   readonly masks: Int32Array<SharedArrayBuffer>;
   readonly maskLists: Int32Array<SharedArrayBuffer>;
@@ -199,6 +208,7 @@ export function makeViews(buffers: FlowTableBuffers): FlowTableViews {
     constants: new Int32Array(buffers.constants),
     hot: new Int32Array(buffers.hot),
     cold: new Int32Array(buffers.cold),
+    wide: new Int32Array(buffers.wide),
     nodes: new Int32Array(buffers.nodes),
     masks: new Int32Array(buffers.masks),
     maskLists: new Int32Array(buffers.maskLists),
@@ -211,7 +221,19 @@ export function isHot(word: number): boolean {
   return word >= HOT_FROM && word < HOT_TO;
 }
 
-/** Where a key word that is not hot lies within a flow's cold words. */
+/** Whether a key word lies in the wide array. */
+export function isWide(word: number): boolean {
+  return word >= WIDE_FROM;
+}
+
+/** Where a key word that is neither hot nor wide lies within a flow's cold words. */
 export function coldAt(word: number): number {
   return word < HOT_FROM ? word : word - (HOT_TO - HOT_FROM);
+}
+
+/** A key word of a flow. Its mask must look at it, or, for a wide word, at some wide word behind it. */
+export function keyWord(views: FlowTableViews, flow: number, word: number): number {
+  if (isHot(word)) return views.hot[(flow << HOT_SHIFT) + word]!;
+  if (isWide(word)) return views.wide[flow * WIDE_WORDS + word - WIDE_FROM]!;
+  return views.cold[flow * COLD_WORDS + coldAt(word)]!;
 }

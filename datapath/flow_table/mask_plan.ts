@@ -17,16 +17,14 @@ import {
 } from "./layout.ts";
 import {
   compileScan,
-  compileSignatures,
   compileVerify,
   interpretScan,
-  interpretSignatures,
   interpretVerify,
   type MatcherMemory,
   type Scan,
-  type Signatures,
   type Verify,
 } from "./matcher.ts";
+import { compileSignatures, interpretSignatures, type Signatures } from "./signatures.ts";
 
 /** Keys tried under a mask before its code is generated. */
 const COMPILE_AFTER_DEFAULT = 5000;

@@ -7,15 +7,16 @@
  * and is compiled when it has been tried often (mask_plan.ts).
  */
 import { KEY_WORDS } from "../key.ts";
-import { finalise, maskedHash, type MaskRange, product } from "./hash.ts";
+import { FINALISE, flowWord, hashCode, make, masked } from "./generate.ts";
+import { maskedHash, type MaskRange } from "./hash.ts";
 import {
-  COLD_WORDS,
-  coldAt,
   type FlowTableViews,
   HOT_FROM,
   HOT_SHIFT,
   HOT_TO,
   isHot,
+  isWide,
+  keyWord,
   MASK,
   MASK_END,
   MASK_START,
@@ -24,6 +25,7 @@ import {
   NODE_HASH,
   NODE_SHIFT,
   STATE,
+  WIDE_FROM,
 } from "./layout.ts";
 
 /**
@@ -52,9 +54,6 @@ export type Verify = (
   flows: Int32Array,
   pending: Int32Array,
 ) => number;
-
-/** Writes the signature of `count` keys from word `at` on to `hashes`. */
-export type Signatures = (keys: Int32Array, at: number, count: number, hashes: Int32Array) => void;
 
 /** The memory that matchers work on. */
 export interface MatcherMemory {
@@ -102,10 +101,10 @@ function matches(
   keys: Int32Array,
   at: number,
 ): boolean {
-  const { hot, cold, masks } = views;
+  const { hot, masks } = views;
   const hotAt = flow << HOT_SHIFT;
   for (let word = range.start; word < range.end; word++) {
-    const value = isHot(word) ? hot[hotAt + word]! : cold[flow * COLD_WORDS + coldAt(word)]!;
+    const value = isHot(word) ? hot[hotAt + word]! : keyWord(views, flow, word);
     if ((keys[at + word]! & masks[range.at + word]!) !== value) return false;
   }
   return true;
@@ -157,26 +156,6 @@ export function interpretScan(memory: MatcherMemory, id: number, range: MaskRang
     }
     return left;
   };
-}
-
-/** Interpreted {@link Signatures} of the words that a union of masks looks at. */
-export function interpretSignatures(constants: Int32Array, union: Int32Array): Signatures {
-  return (keys, from, count, hashes) => {
-    for (let key = 0; key < count; key++) {
-      const at = from + key * KEY_WORDS;
-      const words = skipsUpperWords(keys, at) ? HOT_TO : KEY_WORDS;
-      let sum = 0;
-      for (let word = 0; word < words; word++) {
-        sum = (sum + product(keys[at + word]! & union[word]!, constants[word]!)) | 0;
-      }
-      hashes[key] = finalise(sum);
-    }
-  };
-}
-
-/** Whether a key's upper words are known to be zero: an IPv4 packet's. */
-function skipsUpperWords(keys: Int32Array, at: number): boolean {
-  return (keys[at + 10]! & 0xffff) === 0x0008;
 }
 
 // ---- generated code ---------------------------------------------------------------------------
@@ -259,26 +238,6 @@ export function compileScan(memory: MatcherMemory, id: number, range: MaskRange)
   );
 }
 
-/** Generated {@link Signatures}. */
-export function compileSignatures(memory: MatcherMemory, union: Int32Array): Signatures {
-  const code = (from: number, to: number): string =>
-    hashCode(union, { at: 0, start: from, end: to }, memory.views.constants);
-  const upper = code(HOT_TO, KEY_WORDS);
-  return make<Signatures>(
-    memory,
-    `return function signatures(keys, from, count, out) {
-      for (let i = 0; i < count; i++) {
-        const at = from + i * ${KEY_WORDS};
-        let sum = 0; let w = 0;
-        ${code(0, HOT_TO)}
-        ${upper === "" ? "" : `if ((keys[at + 10] & 0xffff) !== 0x0008) { ${upper} }`}
-        ${FINALISE}
-        out[i] = h;
-      }
-    };`,
-  );
-}
-
 /**
  * Generated {@link Verify}: one function for all masks, whose words come from the mask table. Unrolled
  * are the words that any mask looks at; a function per mask costs more than it saves here, as each
@@ -286,16 +245,15 @@ export function compileSignatures(memory: MatcherMemory, union: Int32Array): Sig
  */
 export function compileVerify(memory: MatcherMemory, union: Int32Array): Verify {
   const words = [...union.keys()].filter((word) => union[word] !== 0);
-  const difference = (word: number): string => {
-    const value = isHot(word)
-      ? `hot[base + ${word}]`
-      : `cold[flow * ${COLD_WORDS} + ${coldAt(word)}]`;
-    return `d |= (keys[at + ${word}] & masks[m + ${MASK_WORDS + word}]) ^ ${value};`;
-  };
-  const code = (some: number[]): string => some.map(difference).join("\n");
-  const cold = code(words.filter((word) => !isHot(word)));
+  const code = (where: (word: number) => boolean): string =>
+    words.filter(where).map((word) =>
+      `d |= (keys[at + ${word}] & masks[m + ${MASK_WORDS + word}]) ^ ${flowWord("flow", word)};`
+    ).join("\n");
+  const cold = code((word) => !isHot(word) && !isWide(word));
   const looksAtCold =
     `masks[m + ${MASK_END}] > ${HOT_TO} || masks[m + ${MASK_START}] < ${HOT_FROM}`;
+  const wide = code(isWide);
+  const looksAtWide = `masks[m + ${MASK_END}] > ${WIDE_FROM}`;
   return make<Verify>(
     memory,
     `return function verify(keys, count, candidates, flows, pending) {
@@ -306,8 +264,9 @@ export function compileVerify(memory: MatcherMemory, union: Int32Array): Verify 
           const base = flow << ${HOT_SHIFT}; const at = i * ${KEY_WORDS};
           const m = hot[base + ${MASK}] * ${MASK_STRIDE};
           let d = 0;
-          ${code(words.filter(isHot))}
+          ${code(isHot)}
           ${cold === "" ? "" : `if (${looksAtCold}) { ${cold} }`}
+          ${wide === "" ? "" : `if (${looksAtWide}) { ${wide} }`}
           if (d === 0) {
             flows[i] = flow;
             continue;
@@ -321,55 +280,13 @@ export function compileVerify(memory: MatcherMemory, union: Int32Array): Verify 
   );
 }
 
-/** {@link finalise} of `sum`, to `h`. */
-const FINALISE = `
-  let h = sum ^ (sum >>> 16);
-  h = imul(h, ${0x85ebca6b | 0}); h ^= h >>> 13;
-  h = imul(h, ${0xc2b2ae35 | 0}); h ^= h >>> 16;`;
-
-/** Statements that add the masked words' products to `sum`. */
-function hashCode(
-  masks: Int32Array,
-  range: Omit<MaskRange, "hash">,
-  constants: Int32Array,
-): string {
-  let code = "";
-  for (let word = range.start; word < range.end; word++) {
-    const mask = masks[range.at + word]!;
-    if (mask === 0) continue;
-    code += `w = ${masked(word, mask)}; sum = (sum + imul(w ^ (w >>> 16), ${
-      constants[word]
-    })) | 0;\n`;
-  }
-  return code;
-}
-
 /** An expression that is true if the flow's masked key equals the packet's. */
 function matchCode(masks: Int32Array, range: MaskRange, flow: string): string {
   let code = "true";
   for (let word = range.start; word < range.end; word++) {
     const mask = masks[range.at + word]!;
     if (mask === 0) continue;
-    const value = isHot(word)
-      ? `hot[(${flow} << ${HOT_SHIFT}) + ${word}]`
-      : `cold[${flow} * ${COLD_WORDS} + ${coldAt(word)}]`;
-    code += ` && (${masked(word, mask)}) === ${value}`;
+    code += ` && (${masked(word, mask)}) === ${flowWord(flow, word)}`;
   }
   return code;
-}
-
-function masked(word: number, mask: number): string {
-  return mask === -1 ? `keys[at + ${word}]` : `keys[at + ${word}] & ${mask}`;
-}
-
-/** Runs a program that returns a function over the table's memory. */
-function make<F>(memory: MatcherMemory, program: string): F {
-  const { nodes, hot, cold, masks } = memory.views;
-  const { visible, hashes, nodes: first, sink } = memory;
-  const { imul } = Math;
-  const { load, add } = Atomics;
-  const scope = { nodes, hot, cold, masks, visible, hashes, first, sink, imul, load, add };
-  // The program is made of numbers from the mask table and names from above, never of a user's text.
-  const factory = new Function(...Object.keys(scope), `"use strict"; ${program}`);
-  return factory(...Object.values(scope));
 }

@@ -40,9 +40,10 @@ export class FlowTableReader {
   readonly actionWords: Int32Array<SharedArrayBuffer>;
 
   readonly #hot: Int32Array<SharedArrayBuffer>;
+  readonly #masks: Int32Array<SharedArrayBuffer>;
   readonly #plan: MaskPlan;
   readonly #cache: SignatureCache;
-  readonly #cacheUsed: boolean;
+  #cacheUsed: boolean;
   readonly #counters: Float64Array<SharedArrayBuffer>;
   readonly #maskUsage: Int32Array<SharedArrayBuffer>;
   readonly #statsLongs: BigUint64Array<SharedArrayBuffer>;
@@ -76,6 +77,7 @@ export class FlowTableReader {
     }
     this.actionWords = views.actionWords;
     this.#hot = views.hot;
+    this.#masks = views.masks;
     this.#plan = new MaskPlan(makeMatcherMemory(views), options.compileAfter);
     this.#cache = new SignatureCache(buffers.recordsMax);
     this.#cacheUsed = options.cache ?? true;
@@ -94,9 +96,16 @@ export class FlowTableReader {
     this.#next = nextWord(buckets);
   }
 
+  /** The signature cache has at most so many entries (a power of 2) from now on; 0: every lookup tries the masks. */
+  setCacheSize(entries: number): void {
+    this.#cacheUsed = entries > 0;
+    if (entries > 0) this.#cache.limit(entries);
+  }
+
   /**
    * Finds the flow of each of `count` keys (key n in words n · KEY_WORDS … of `keys`): flows[n] is its
-   * index, or −1. What is found may be used until the thread's next quiescent point.
+   * index, or −1. What is found may be used until the thread's next quiescent point. More than
+   * BURST_MAX keys at a time are copied; fewer are not, and nothing is allocated.
    */
   lookupBurst(keys: Int32Array, count: number, flows: Int32Array): void {
     this.#plan.refresh();
@@ -106,9 +115,7 @@ export class FlowTableReader {
     }
     for (let from = 0; from < count; from += BURST_MAX) {
       const end = Math.min(from + BURST_MAX, count);
-      for (let at = from * KEY_WORDS; at < end * KEY_WORDS; at++) {
-        this.#keys[at - from * KEY_WORDS] = keys[at]!;
-      }
+      this.#keys.set(keys.subarray(from * KEY_WORDS, end * KEY_WORDS));
       this.#burst(this.#keys, end - from, this.#found);
       for (let at = from; at < end; at++) flows[at] = this.#found[at - from]!;
     }
@@ -126,6 +133,23 @@ export class FlowTableReader {
     longs[at + STATS_BYTES]! += BigInt(size | 0);
     this.#statsDoubles[at + STATS_USED] = nowMs;
     ints[(flow << 3) + STATS_FLAGS]! |= tcpFlags;
+  }
+
+  /** Tells a flow just found from others that have its index before or after (FlowTableWriter.generation). */
+  generation(flow: number): number {
+    return this.#hot[(flow << HOT_SHIFT) + STATE]! >> 1;
+  }
+
+  /** The masks, KEY_WORDS words each, in the order in which lookups try them now. */
+  masks(): { readonly id: number; readonly words: Int32Array }[] {
+    this.#plan.refresh();
+    return this.#plan.matchers.map(({ id, range }) => {
+      const words = new Int32Array(KEY_WORDS);
+      for (let word = range.start; word < range.end; word++) {
+        words[word] = this.#masks[range.at + word]!;
+      }
+      return { id, words };
+    });
   }
 
   /** Index in {@link actionWords} of the actions of a flow just found. */

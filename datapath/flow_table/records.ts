@@ -6,31 +6,48 @@ import {
   COLD_WORDS,
   coldAt,
   type FlowTableViews,
+  HOT_FROM,
   HOT_SHIFT,
+  HOT_TO,
   isHot,
+  keyWord,
   MASK,
+  MASK_END,
+  MASK_START,
+  MASK_STRIDE,
   STATE,
+  WIDE_FROM,
+  WIDE_WORDS,
 } from "./layout.ts";
 
 export class Records {
+  readonly #views: FlowTableViews;
   readonly #hot: Int32Array<SharedArrayBuffer>;
-  readonly #cold: Int32Array<SharedArrayBuffer>;
-  readonly #masks: Int32Array<SharedArrayBuffer>;
 
   constructor(views: FlowTableViews) {
+    this.#views = views;
     this.#hot = views.hot;
-    this.#cold = views.cold;
-    this.#masks = views.masks;
   }
 
   /** Fills a dead record that no reader holds, and gives it its next generation. */
   fill(index: number, key: Int32Array, mask: number, range: MaskRange): void {
-    const hot = this.#hot;
+    const { hot, cold, wide, masks } = this.#views;
     const hotAt = index << HOT_SHIFT;
-    for (let word = 0; word < KEY_WORDS; word++) {
-      const value = key[word]! & this.#masks[range.at + word]!;
-      if (isHot(word)) hot[hotAt + word] = value;
-      else this.#cold[index * COLD_WORDS + coldAt(word)] = value;
+    for (let word = HOT_FROM; word < HOT_TO; word++) {
+      hot[hotAt + word] = key[word]! & masks[range.at + word]!;
+    }
+    // Whole rows: readers may look at words that only other masks have (compileVerify).
+    if (hasCold(range)) {
+      for (let word = 0; word < WIDE_FROM; word++) {
+        if (isHot(word)) continue;
+        cold[index * COLD_WORDS + coldAt(word)] = key[word]! & masks[range.at + word]!;
+      }
+    }
+    if (hasWide(range)) {
+      const wideAt = index * WIDE_WORDS - WIDE_FROM;
+      for (let word = WIDE_FROM; word < KEY_WORDS; word++) {
+        wide[wideAt + word] = key[word]! & masks[range.at + word]!;
+      }
     }
     hot[hotAt + MASK] = mask;
     Atomics.store(hot, hotAt + STATE, nextGeneration(hot[hotAt + STATE]!));
@@ -81,13 +98,24 @@ export class Records {
   /** Copy of the masked key. */
   key(index: number): Int32Array {
     const key = new Int32Array(KEY_WORDS);
-    for (let word = 0; word < KEY_WORDS; word++) {
-      key[word] = isHot(word)
-        ? this.#hot[(index << HOT_SHIFT) + word]!
-        : this.#cold[index * COLD_WORDS + coldAt(word)]!;
+    const { masks } = this.#views;
+    const at = this.mask(index) * MASK_STRIDE;
+    const end = masks[at + MASK_END]!;
+    for (let word = masks[at + MASK_START]!; word < end; word++) {
+      key[word] = keyWord(this.#views, index, word);
     }
     return key;
   }
+}
+
+/** Whether a mask looks at words in the cold array. */
+function hasCold(range: MaskRange): boolean {
+  return range.start < HOT_FROM || range.end > HOT_TO;
+}
+
+/** Whether a mask looks at words in the wide array. */
+function hasWide(range: MaskRange): boolean {
+  return range.end > WIDE_FROM;
 }
 
 /** State word of the next generation, dead. */

@@ -10,6 +10,9 @@
 const SET_SHIFT = 3;
 const SETS_MIN = 1 << 12;
 const SETS_MAX = 1 << 20;
+const WAYS = 4;
+/** Most entries that a cache can be allowed: the default. */
+export const CACHE_ENTRIES_MAX: number = SETS_MAX * WAYS;
 /** More sets are used when one lookup in so many evicts an entry. */
 const LOOKUPS_PER_EVICTION = 512;
 
@@ -19,6 +22,7 @@ export class SignatureCache {
   /** Bits of an entry that hold flow + 1. */
   readonly flowBits: number;
   #sets = SETS_MIN;
+  #setsMax = SETS_MAX;
   /** Lookups and evictions since it was last decided how many sets to use. */
   #lookups = 0;
   #evictions = 0;
@@ -27,6 +31,14 @@ export class SignatureCache {
   /** For flows 0 … flowsMax − 1. */
   constructor(flowsMax: number) {
     this.flowBits = (1 << (32 - Math.clz32(flowsMax))) - 1;
+  }
+
+  /** Uses at most so many entries from now on (a power of 2; fewer than one set has are one set). */
+  limit(entries: number): void {
+    this.#setsMax = Math.max(1, Math.min(SETS_MAX, entries / WAYS | 0));
+    this.#sets = Math.min(SETS_MIN, this.#setsMax);
+    this.#lookups = 0;
+    this.#evictions = 0;
   }
 
   /** Word index of the set for hash h is `(h & setMask) << 3`. */
@@ -96,7 +108,7 @@ export class SignatureCache {
     this.#evictions++;
     if (this.#lookups > 4 * this.#sets) {
       const many = this.#evictions * LOOKUPS_PER_EVICTION > this.#lookups;
-      if (many && this.#sets < SETS_MAX) this.#sets *= 2;
+      if (many && this.#sets < this.#setsMax) this.#sets *= 2;
       this.#lookups = 0;
       this.#evictions = 0;
     }

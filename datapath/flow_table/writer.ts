@@ -53,6 +53,17 @@ export interface NewFlow {
   readonly mask: Int32Array;
   /** Encoded list (action_program.ts), END included. */
   readonly actions: Int32Array;
+  /** The flow is temporary; undefined: it stays. */
+  readonly lifetime?: FlowLifetime | undefined;
+}
+
+/** How long a temporary flow stays. Times are those of `FlowTableReader.count`. */
+export interface FlowLifetime {
+  /** Goes when no packet has come for so long; 0: never for that. */
+  readonly idleMs: number;
+  /** Goes at that age; 0: at none. */
+  readonly hardMs: number;
+  readonly addedMs: number;
 }
 
 // What a record is, to the writer.
@@ -89,6 +100,8 @@ export class FlowTableWriter {
   readonly #visible: Uint8Array;
   /** Where each record's actions begin, staged changes included. */
   readonly #actionsAt: Int32Array;
+  /** Of temporary flows, by index. */
+  readonly #lifetimes: Map<number, FlowLifetime> = new Map();
   readonly #freeRecords = new IntList();
   readonly #log = new IntList();
   readonly #pending = new Int32Array(1);
@@ -138,6 +151,11 @@ export class FlowTableWriter {
   /** The newest bucket array, for a reader that begins now. */
   get buckets(): Buckets {
     return this.#chains.buckets;
+  }
+
+  /** The shared memory, for one more reader within this isolate (trace/tracer.ts). */
+  get buffers(): FlowTableBuffers {
+    return this.#buffers;
   }
 
   /** Every packet thread has taken the bucket array with this version. */
@@ -201,6 +219,7 @@ export class FlowTableWriter {
     this.#status[index] = STAGED;
     this.#visible[index] = 1;
     this.#count++;
+    if (flow.lifetime !== undefined) this.#lifetimes.set(index, flow.lifetime);
     this.#append(DID_INSERT, index, 0);
     return index;
   }
@@ -285,6 +304,12 @@ export class FlowTableWriter {
     return this.#records.key(index);
   }
 
+  /** Number of the mask; see FlowTableReader.masks. */
+  maskId(index: number): number {
+    this.#checkReadable(index);
+    return this.#records.mask(index);
+  }
+
   /** Copy of the mask. */
   mask(index: number): Int32Array {
     this.#checkReadable(index);
@@ -335,6 +360,31 @@ export class FlowTableWriter {
     } finally {
       cursor.close();
     }
+  }
+
+  /** How long a flow stays; undefined: it is not temporary. */
+  lifetime(index: number): FlowLifetime | undefined {
+    return this.#lifetimes.get(index);
+  }
+
+  /** The temporary flows, with staged ones. May be interrupted as {@link indexes}. */
+  temporaryFlows(): IterableIterator<number> {
+    return this.#lifetimes.keys();
+  }
+
+  /** Whether packet threads see the flow and its removal is not staged. */
+  isLive(index: number): boolean {
+    return this.#status[index] === LIVE;
+  }
+
+  /** Stores an action list that belongs to no flow and returns its index in the action words. RuleError ENOSPC or EFBIG as {@link insert}. */
+  lendActions(actions: Int32Array): number {
+    return this.#storeActions(actions);
+  }
+
+  /** Gives back what {@link lendActions} stored: no packet thread reads it any more. */
+  returnActions(at: number): void {
+    this.#arena.free(at);
   }
 
   /** Statistics of a flow, summed over the packet threads. */
@@ -404,6 +454,7 @@ export class FlowTableWriter {
     const mask = this.#records.mask(index);
     this.#records.kill(index);
     this.#status[index] = FREE;
+    this.#lifetimes.delete(index);
     this.#visible[index] = 0;
     this.#chains.unlink(index);
     this.#ufids.remove(index);

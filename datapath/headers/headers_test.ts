@@ -5,6 +5,8 @@ import * as icmp from "./icmp.ts";
 import * as icmpv6 from "./icmpv6.ts";
 import * as ipv4 from "./ipv4.ts";
 import * as ipv6 from "./ipv6.ts";
+import * as mpls from "./mpls.ts";
+import * as nsh from "./nsh.ts";
 import * as sctp from "./sctp.ts";
 import * as tcp from "./tcp.ts";
 import * as udp from "./udp.ts";
@@ -241,4 +243,35 @@ Deno.test("sctp.write sets all 12 bytes; finishPacket makes the checksum right",
   assert.equal(sctp.isChecksumRight(view, AT, AT + 16), false);
   sctp.finishPacket(view, AT, AT + 16);
   assert.equal(sctp.isChecksumRight(view, AT, AT + 16), true);
+});
+
+Deno.test("mpls.write sets all 4 bytes; isBottom is the entry's", () => {
+  const view = written(mpls.SIZE, (view) => mpls.write(view, AT, 0xfffff13e));
+  assert.equal(hex(view, 4), "fffff13e");
+  assert.equal(mpls.entry(view, AT), 0xfffff13e);
+  assert(mpls.isBottom(view, AT));
+  assert(!mpls.isBottom(written(4, (view) => mpls.write(view, AT, 0xfffffeff)), AT));
+  assert(mpls.fits(AT, AT + 4));
+  assert(!mpls.fits(AT, AT + 3));
+});
+
+Deno.test("nsh.write sets all bytes of both metadata types, and the accessors read them back", () => {
+  const fields = { flags: 2, ttl: 63, nextProtocol: 3, path: 0xabcdef07, context: [1, 2, 3, -1] };
+  for (const mdType of [nsh.MD_TYPE_1, nsh.MD_TYPE_2]) {
+    const size = mdType === nsh.MD_TYPE_1 ? nsh.TYPE_1_SIZE : nsh.SIZE;
+    const view = written(size, (view) => {
+      assert.equal(nsh.write(view, AT, { ...fields, mdType }), size);
+    });
+    assert.equal(hex(view, 8), `2fc${mdType === 1 ? 6 : 2}0${mdType}03abcdef07`);
+    assert.equal(nsh.version(view, AT), 0);
+    assert.equal(nsh.flags(view, AT), 2);
+    assert.equal(nsh.ttl(view, AT), 63);
+    assert.equal(nsh.headerSize(view, AT), size);
+    assert.equal(nsh.mdType(view, AT), mdType);
+    assert.equal(nsh.nextProtocol(view, AT), 3);
+    assert.equal(nsh.path(view, AT), 0xabcdef07);
+    assert(nsh.fits(view, AT, AT + size));
+    assert(!nsh.fits(view, AT, AT + size - 1));
+    if (mdType === nsh.MD_TYPE_1) assert.equal(nsh.context(view, AT, 3), 0xffffffff);
+  }
 });

@@ -1,7 +1,7 @@
 /**
  * ICMP header, 8 bytes (RFC 792). `at` is the offset of its first byte. Allocates nothing.
  */
-import { finish, sum } from "../checksum.ts";
+import { finish, sum } from "../packet/checksum.ts";
 
 export const SIZE = 8;
 const TYPE = 0;

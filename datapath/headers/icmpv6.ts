@@ -2,7 +2,7 @@
  * ICMPv6 header, 8 bytes (RFC 4443 §2.1), and neighbour discovery messages, 24 bytes and options
  * (RFC 4861 §4.3, §4.4). `at` is the offset of its first byte. Allocates nothing.
  */
-import { finish, pseudoIpv6, sum } from "../checksum.ts";
+import { finish, pseudoIpv6, sum } from "../packet/checksum.ts";
 
 export const SIZE = 8;
 const TYPE = 0;

@@ -2,7 +2,7 @@
  * IPv4 header, 20 to 60 bytes (RFC 791 §3.1). `at` is the offset of its first byte. Addresses are
  * unsigned numbers. Allocates nothing.
  */
-import { finish, sum } from "../checksum.ts";
+import { finish, sum } from "../packet/checksum.ts";
 
 /** Smallest header, and what {@link write} writes. */
 export const SIZE = 20;
@@ -19,14 +19,20 @@ const DESTINATION = 16;
 
 /** Bits of {@link fragment}. */
 export const DONT_FRAGMENT = 0x4000;
+/** More fragments follow: a bit of {@link fragment}. */
 export const MORE_FRAGMENTS = 0x2000;
 /** Offset in units of 8 bytes. */
 export const FRAGMENT_OFFSET = 0x1fff;
 
+/** Protocol number of ICMP. */
 export const IPPROTO_ICMP = 1;
+/** Protocol number of TCP. */
 export const IPPROTO_TCP = 6;
+/** Protocol number of UDP. */
 export const IPPROTO_UDP = 17;
+/** Protocol number of GRE. */
 export const IPPROTO_GRE = 47;
+/** Protocol number of SCTP. */
 export const IPPROTO_SCTP = 132;
 
 /** Whether a whole header, options included, lies in [at, end). */
@@ -41,6 +47,7 @@ export function headerSize(view: DataView, at: number): number {
   return (view.getUint8(at + VERSION) & 0x0f) << 2;
 }
 
+/** 4, in a packet that is one. */
 export function version(view: DataView, at: number): number {
   return view.getUint8(at + VERSION) >>> 4;
 }
@@ -55,6 +62,7 @@ export function totalSize(view: DataView, at: number): number {
   return view.getUint16(at + TOTAL_SIZE);
 }
 
+/** Common to all fragments of a packet. */
 export function identification(view: DataView, at: number): number {
   return view.getUint16(at + IDENTIFICATION);
 }
@@ -64,10 +72,12 @@ export function fragment(view: DataView, at: number): number {
   return view.getUint16(at + FRAGMENT);
 }
 
+/** Time to live. */
 export function ttl(view: DataView, at: number): number {
   return view.getUint8(at + TTL);
 }
 
+/** Protocol of the payload. */
 export function protocol(view: DataView, at: number): number {
   return view.getUint8(at + PROTOCOL);
 }
@@ -77,10 +87,12 @@ export function checksum(view: DataView, at: number): number {
   return view.getUint16(at + CHECKSUM);
 }
 
+/** Source address, unsigned. */
 export function source(view: DataView, at: number): number {
   return view.getUint32(at + SOURCE);
 }
 
+/** Destination address, unsigned. */
 export function destination(view: DataView, at: number): number {
   return view.getUint32(at + DESTINATION);
 }
@@ -99,13 +111,21 @@ export function finishHeader(view: DataView, at: number, totalSize: number): voi
 
 /** A header's fields. */
 export interface Fields {
+  /** DSCP and ECN. */
   readonly tos: number;
+  /** Bytes of header and payload. */
   readonly totalSize: number;
+  /** Common to all fragments of a packet. */
   readonly identification: number;
+  /** Flags and offset in units of 8 bytes. */
   readonly fragment: number;
+  /** Time to live. */
   readonly ttl: number;
+  /** Protocol of the payload. */
   readonly protocol: number;
+  /** Source address, unsigned. */
   readonly source: number;
+  /** Destination address, unsigned. */
   readonly destination: number;
 }
 

@@ -11,12 +11,19 @@ const HOP_LIMIT = 7;
 const SOURCE = 8;
 const DESTINATION = 24;
 
+/** Hop-by-hop options. */
 export const NEXTHDR_HOP = 0;
+/** Routing header. */
 export const NEXTHDR_ROUTING = 43;
+/** Fragment header. */
 export const NEXTHDR_FRAGMENT = 44;
+/** Authentication header (RFC 4302). */
 export const NEXTHDR_AUTH = 51;
+/** ICMPv6. */
 export const NEXTHDR_ICMP = 58;
+/** Nothing follows. */
 export const NEXTHDR_NONE = 59;
+/** Destination options. */
 export const NEXTHDR_DEST = 60;
 /** Bytes of a fragment header. */
 export const FRAGMENT_SIZE = 8;
@@ -26,10 +33,12 @@ export function fits(view: DataView, at: number, end: number): boolean {
   return at + SIZE <= end && version(view, at) === 6;
 }
 
+/** 6, in a packet that is one. */
 export function version(view: DataView, at: number): number {
   return view.getUint8(at + FLOW) >>> 4;
 }
 
+/** DSCP and ECN. */
 export function trafficClass(view: DataView, at: number): number {
   return (view.getUint16(at + FLOW) >>> 4) & 0xff;
 }
@@ -44,10 +53,12 @@ export function payloadSize(view: DataView, at: number): number {
   return view.getUint16(at + PAYLOAD_SIZE);
 }
 
+/** What follows the header. */
 export function nextHeader(view: DataView, at: number): number {
   return view.getUint8(at + NEXT_HEADER);
 }
 
+/** Hops that are left. */
 export function hopLimit(view: DataView, at: number): number {
   return view.getUint8(at + HOP_LIMIT);
 }
@@ -77,13 +88,19 @@ export function extensionSize(view: DataView, at: number, nextHeader: number): n
 
 /** A header's fields. */
 export interface Fields {
+  /** DSCP and ECN. */
   readonly trafficClass: number;
+  /** Flow label, 20 bits. */
   readonly label: number;
+  /** Bytes behind the fixed header. */
   readonly payloadSize: number;
+  /** What follows the header. */
   readonly nextHeader: number;
+  /** Hops that are left. */
   readonly hopLimit: number;
   /** Four words each. */
   readonly source: ArrayLike<number>;
+  /** Four words, network order. */
   readonly destination: ArrayLike<number>;
 }
 

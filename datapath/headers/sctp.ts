@@ -1,7 +1,7 @@
 /**
  * SCTP common header, 12 bytes (RFC 9260 §3.1). `at` is the offset of its first byte. Allocates nothing.
  */
-import { crc32c } from "../checksum.ts";
+import { crc32c } from "../packet/checksum.ts";
 
 export const SIZE = 12;
 const SOURCE = 0;

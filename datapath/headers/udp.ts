@@ -14,10 +14,12 @@ export function fits(_view: DataView, at: number, end: number): boolean {
   return at + SIZE <= end;
 }
 
+/** Source port. */
 export function source(view: DataView, at: number): number {
   return view.getUint16(at + SOURCE);
 }
 
+/** Destination port. */
 export function destination(view: DataView, at: number): number {
   return view.getUint16(at + DESTINATION);
 }
@@ -34,7 +36,9 @@ export function checksum(view: DataView, at: number): number {
 
 /** A header's fields. */
 export interface Fields {
+  /** Source port. */
   readonly source: number;
+  /** Destination port. */
   readonly destination: number;
   /** Bytes of header and payload. */
   readonly totalSize: number;

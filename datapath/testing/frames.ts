@@ -2,7 +2,7 @@
  * Frames for tests: built from options with defaults, so that a test shows only what matters to it,
  * and checked by an implementation of lengths and checksums that shares nothing with the one tested.
  */
-import { Packet } from "../packet.ts";
+import { Packet } from "../packet/packet.ts";
 
 export interface FrameOptions {
   /** Outermost first; each TPID << 16 | TCI. */
@@ -251,6 +251,32 @@ function makeIpTunnel(inner: Uint8Array, options: TunnelOptions): Frame {
   }
   return { bytes, l3: frame.l3, l4: frame.l4, payload: frame.l4 + header.length };
 }
+
+/** An Ethernet frame of any type. Tags as {@link FrameOptions} has them. */
+export function ethernetFrame(
+  type: number,
+  payload: Iterable<number>,
+  tags: readonly number[] = [],
+): Uint8Array<ArrayBuffer> {
+  const header = new Uint8Array(14 + 4 * tags.length);
+  const view = new DataView(header.buffer);
+  header.set([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1]);
+  tags.forEach((tag, index) => view.setUint32(12 + 4 * index, tag));
+  view.setUint16(header.length - 2, type);
+  return Uint8Array.from([...header, ...payload]);
+}
+
+/** Bytes of MPLS label stack entries. */
+export function labelStack(entries: readonly number[]): Uint8Array<ArrayBuffer> {
+  const view = new DataView(new ArrayBuffer(4 * entries.length));
+  entries.forEach((entry, index) => view.setUint32(4 * index, entry));
+  return new Uint8Array(view.buffer);
+}
+
+/** A network service header with metadata type 1 and context words 0x11111111 … 0x44444444. */
+export const NSH_TYPE_1: Uint8Array<ArrayBuffer> = Uint8Array.fromHex(
+  "2fc60101" + "123456ff" + "11111111" + "22222222" + "33333333" + "44444444",
+);
 
 /** Room that {@link packetOf} leaves around a frame, filled with {@link CANARY}. */
 export const ROOM = 64;

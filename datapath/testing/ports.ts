@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { Accounts } from "../accounting.ts";
-import { DROP, END, OUTPUT, POP_VLAN, PUSH_VLAN, SET_MASKED } from "../action_program.ts";
+import { DROP, END, OUTPUT, POP_VLAN, PUSH_VLAN, SET_MASKED } from "../actions/action_program.ts";
 import {
   CONSUMED,
   COPIED,
@@ -21,10 +21,11 @@ import {
   sumPort,
 } from "../counters.ts";
 import type { DropReason, DropReasonName } from "../drop_reasons.ts";
+import { type ActionServices, Executor } from "../actions/execute.ts";
 import { KEY_WORDS } from "../key.ts";
 import { type OutputPort, Outputs, type PipelineHost } from "../output.ts";
-import type { Packet } from "../packet.ts";
-import { PacketPool, SLOT_SIZE } from "../packet_pool.ts";
+import type { Packet } from "../packet/packet.ts";
+import { PacketPool, SLOT_SIZE } from "../packet/packet_pool.ts";
 import { frameOf } from "./frames.ts";
 
 /** A host as the switch's: pool and round. */
@@ -74,12 +75,19 @@ export class RecordingPort implements OutputPort {
   readonly portNo: number;
   readonly takesPartialChecksums: boolean;
   readonly takesSegmentTrains: boolean;
+  readonly takesL3Packets: boolean;
+  readonly mtu: number | undefined;
   /** What `send` answers. */
   answer: DropReason = 0;
   readonly sent: Sent[] = [];
 
-  constructor(portNo: number, takes: { partial?: boolean; trains?: boolean } = {}) {
+  constructor(
+    portNo: number,
+    takes: { partial?: boolean; trains?: boolean; l3?: boolean; mtu?: number } = {},
+  ) {
     this.portNo = portNo;
+    this.takesL3Packets = takes.l3 ?? false;
+    this.mtu = takes.mtu;
     this.takesPartialChecksums = takes.partial ?? true;
     this.takesSegmentTrains = takes.trains ?? true;
   }
@@ -114,18 +122,42 @@ export class RecordingPort implements OutputPort {
   }
 }
 
-/** Outputs with accounts over a test host, and a few ports. */
+/** No flow for what recirculates, no meters, and samples taken. */
+export const NO_SERVICES: ActionServices = {
+  recirculate: () => assert.fail("there is no flow table here"),
+  isOverRate: () => false,
+  upcall: () => assert.fail("nobody takes upcalls here"),
+  random: () => 0,
+  conntrack: undefined,
+};
+
+/** Outputs with accounts over a test host, a few ports, and what runs action lists. */
 export class TestOutputs {
   readonly host: TestHost;
   readonly counters: BigUint64Array = new BigUint64Array(DATAPATH_BLOCK_LENGTH);
-  readonly portCounters: BigUint64Array = new BigUint64Array(makePortBlocks());
-  readonly accounts: Accounts = new Accounts(this.counters, this.portCounters);
+  readonly portCounters: BigUint64Array;
+  readonly accounts: Accounts;
   readonly outputs: Outputs;
 
-  constructor(ports: readonly OutputPort[], slots?: number) {
+  readonly #executor: Executor;
+
+  constructor(
+    ports: readonly OutputPort[],
+    slots?: number,
+    services: Partial<ActionServices> = {},
+    portCounters: BigUint64Array = new BigUint64Array(makePortBlocks()),
+  ) {
+    this.portCounters = portCounters;
+    this.accounts = new Accounts(this.counters, portCounters);
     this.host = new TestHost(slots);
     this.outputs = new Outputs(this.host, this.accounts);
+    this.#executor = new Executor(this.outputs, this.accounts, { ...NO_SERVICES, ...services });
     for (const port of ports) this.outputs.setPort(port.portNo, port);
+  }
+
+  /** Runs a program on a packet whose key was extracted. */
+  execute(packet: Packet, words: Int32Array, at = 0): void {
+    this.#executor.execute(packet, words, at);
   }
 
   /** Sum of a datapath counter. */

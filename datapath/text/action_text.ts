@@ -1,257 +1,142 @@
-/** Action lists as text, in the syntax of ovs-dpctl: `set(eth(src=…)),push_vlan(vid=5,pcp=0),2`. */
-import type { Action, PushVlanAction, SetAction } from "../actions.ts";
-import {
-  type Attribute,
-  attributeByName,
-  attributeNamed,
-  ATTRIBUTES,
-  ENCAP,
-  ETH_P_8021AD,
-  ETH_P_8021Q,
-  isSettable,
-  LATER_ATTRIBUTES,
-} from "../fields.ts";
-import { KEY_SIZE, KEY_WORDS, PORT_MAX, VLAN_PRESENT } from "../key.ts";
-import { failOpen, formatAttribute, scanAttribute } from "./attribute_text.ts";
-import { isExact, isWildcarded, type MatchBytes, type PortNames } from "./field_text.ts";
-import { CLOSE, EQUALS, OPEN, Scanner } from "./scanner.ts";
+/**
+ * Action lists as text, in the syntax of ovs-dpctl: `set(eth(src=…)),push_vlan(vid=5,pcp=0),2`. What
+ * each action looks like is in actions/; what of them is not as in Open vSwitch in lossy_forms.ts.
+ */
+import { ACTIONS_SIZE_MAX, actionSize } from "../actions/action_size.ts";
+import type { Action } from "../actions/actions.ts";
+import { FIELDS, type FieldTable } from "../fields/field_table.ts";
+import type { ActionText, FormatContext, ScanContext } from "./actions/form.ts";
+import { formatPort, takePortName } from "./actions/ports.ts";
+import { ACTION_NAMES, actionTextByName, TEXT_OF } from "./actions/table.ts";
+import type { PortNames } from "./field_text.ts";
+import { failOpen } from "./parentheses.ts";
+import { CLOSE, OPEN, Scanner } from "./scanner.ts";
 
-const ACTION_NAMES = ["drop", "pop_vlan", "push_vlan", "set"];
-
-/** Actions of Open vSwitch that this version does not have. */
-export const LATER_ACTIONS: readonly string[] = [
-  "add_mpls",
-  "check_pkt_len",
-  "clone",
-  "ct",
-  "ct_clear",
-  "dec_ttl",
-  "hash",
-  "lb_output",
-  "meter",
-  "pop_eth",
-  "pop_mpls",
-  "pop_nsh",
-  "psample",
-  "push_eth",
-  "push_mpls",
-  "push_nsh",
-  "recirc",
-  "sample",
-  "tnl_pop",
-  "tnl_push",
-  "trunc",
-  "userspace",
-];
+/** Most lists within lists. */
+export const LEVELS_MAX = 32;
 
 export interface ActionTextOptions {
   readonly names?: PortNames | undefined;
+  /** Attributes that set takes; default: this version's. */
+  readonly table?: FieldTable | undefined;
 }
 
 /**
  * Parses an action list; empty text is the empty list, which drops too. Throws FlowSyntaxError. Which
- * actions a flow may have is validate.ts's checkActions.
+ * actions a flow may have is validate_actions.ts's business.
  */
 export function parseActions(text: string, options: ActionTextOptions = {}): Action[] {
   const scanner = new Scanner(text);
+  let depth = 0;
+  const context: ScanContext = {
+    scanner,
+    names: options.names,
+    table: options.table ?? FIELDS,
+    list: (owner) => {
+      const openAt = scanner.at;
+      scanner.expect(OPEN, `after ${owner}`);
+      if (++depth > LEVELS_MAX) {
+        scanner.fail(openAt, `lists may be nested ${LEVELS_MAX} levels deep, not deeper`);
+      }
+      const actions = scanList(context, () => {
+        if (scanner.ended) failOpen(scanner, openAt, owner);
+        return scanner.take(CLOSE);
+      });
+      depth--;
+      return actions;
+    },
+  };
+  let size = 0;
+  return scanList(context, () => scanner.ended, (action, from) => {
+    size += actionSize(action);
+    if (size > ACTIONS_SIZE_MAX) {
+      scanner.fail(from, `with this action the list has over ${ACTIONS_SIZE_MAX} bytes of netlink`);
+    }
+  });
+}
+
+/** Reads actions until `ends` says so, which takes what ends the list. */
+function scanList(
+  context: ScanContext,
+  ends: () => boolean,
+  check: (action: Action, from: number) => void = () => {},
+): Action[] {
+  const { scanner } = context;
   const actions: Action[] = [];
   for (;;) {
     scanner.skipSeparators();
-    if (scanner.ended) return actions;
-    const last = actions.at(-1);
-    if (last?.type === "drop") scanner.fail(scanner.at, "nothing can follow drop");
-    actions.push(scanAction(scanner, options.names));
+    if (ends()) return actions;
+    const from = scanner.at;
+    if (actions.at(-1)?.type === "drop") scanner.fail(from, "nothing can follow drop");
+    const action = scanAction(context);
+    check(action, from);
+    actions.push(action);
   }
 }
 
-function scanAction(scanner: Scanner, names: PortNames | undefined): Action {
+const NUMBERED = /action(?=[0-9])/y;
+
+function scanAction(context: ScanContext): Action {
+  const { scanner, names } = context;
   const from = scanner.at;
-  const item = scanner.item();
-  const port = names?.byName(item);
-  if (port !== undefined && !ACTION_NAMES.includes(item)) return { type: "output", port };
-  scanner.at = from;
-  if (scanner.atNumber) return scanOutput(scanner);
   const name = scanner.word();
-  switch (name.toLowerCase() === "drop" ? "drop" : name) {
-    case "drop":
-      expectEnd(scanner, name);
-      return { type: "drop" };
-    case "pop_vlan":
-      expectEnd(scanner, name);
-      return { type: "pop_vlan" };
-    case "push_vlan":
-      return scanPushVlan(scanner);
-    case "set":
-      return scanSet(scanner);
-    default:
-      return failUnknown(scanner, from, item, names);
+  const text = actionTextByName(name);
+  if (text !== undefined) return scanNamed(context, text, name);
+  scanner.at = from;
+  const port = takePortName(scanner, names);
+  if (port !== undefined) {
+    expectEnd(scanner, "a port");
+    return { type: "output", port };
   }
-}
-
-function scanOutput(scanner: Scanner): Action {
-  const from = scanner.at;
-  const port = scanner.number(32, "output port");
-  if (port > PORT_MAX) scanner.fail(from, `an output port must be 0 … ${PORT_MAX}`);
-  expectEnd(scanner, "a port number");
-  return { type: "output", port };
-}
-
-function failUnknown(
-  scanner: Scanner,
-  from: number,
-  item: string,
-  names: PortNames | undefined,
-): never {
-  const name = /^[a-z_0-9]*/i.exec(item)![0];
-  if (LATER_ACTIONS.includes(name)) {
-    scanner.fail(from, `this version doesn't have the action ${name} yet`);
+  if (scanner.atNumber) return scanNamed(context, TEXT_OF.output, "a port number");
+  NUMBERED.lastIndex = from;
+  if (NUMBERED.test(scanner.text)) {
+    scanner.at = NUMBERED.lastIndex;
+    return scanNamed(context, TEXT_OF.unknown, name);
   }
+  if (scanner.peek() === CLOSE) scanner.fail(from, '")" has no "(" that it could close');
   const kind = names === undefined ? "action" : "action or port";
-  return scanner.unknown(from, kind, name === "" ? item : name, ["PORT", ...ACTION_NAMES]);
+  const shown = name === "" ? scanner.item() : name;
+  return scanner.unknown(from, kind, shown, ["PORT", ...ACTION_NAMES]);
 }
 
-/** After an action without parentheses there must be a separator or the end. */
+function scanNamed(context: ScanContext, text: ActionText, name: string): Action {
+  const action = text.scan(context);
+  expectEnd(context.scanner, name);
+  return action;
+}
+
+/** Behind an action there must be a separator, the end of its list or the end of the text. */
 function expectEnd(scanner: Scanner, name: string): void {
   const at = scanner.at;
   scanner.skipSeparators();
-  if (scanner.at > at || scanner.ended) return;
+  if (scanner.at > at || scanner.ended || scanner.peek() === CLOSE) return;
   scanner.fail(at, `"${scanner.text[at]}" can't follow ${name}: a comma or the end must`);
 }
 
-const PUSH_VLAN_FIELDS: ReadonlyMap<string, number> = new Map([
-  ["tpid", 16],
-  ["vid", 12],
-  ["pcp", 3],
-  ["cfi", 1],
-]);
-
-function scanPushVlan(scanner: Scanner): PushVlanAction {
-  const openAt = scanner.at;
-  scanner.expect(OPEN, "after push_vlan");
-  const values = new Map<string, number>();
-  for (;;) {
-    scanner.skipSeparators();
-    if (scanner.ended) failOpen(scanner, openAt, "push_vlan");
-    if (scanner.take(CLOSE)) break;
-    const from = scanner.at;
-    const name = scanner.word();
-    const bits = PUSH_VLAN_FIELDS.get(name);
-    if (bits === undefined) {
-      scanner.unknown(from, "field of push_vlan", name, PUSH_VLAN_FIELDS.keys());
-    }
-    if (values.has(name)) scanner.fail(from, `push_vlan ${name} stands twice`);
-    scanner.expect(EQUALS, `after push_vlan ${name}`);
-    const valueAt = scanner.at;
-    const value = scanner.number(bits, `push_vlan ${name}`);
-    checkPushVlanValue(scanner, valueAt, name, value);
-    values.set(name, value);
-  }
-  const vid = values.get("vid");
-  if (vid === undefined) scanner.fail(openAt, "push_vlan needs vid=: push_vlan(vid=5,pcp=0)");
-  const tci = VLAN_PRESENT | (values.get("pcp") ?? 0) << 13 | vid;
-  return { type: "push_vlan", tpid: values.get("tpid") ?? ETH_P_8021Q, tci };
-}
-
-function checkPushVlanValue(scanner: Scanner, at: number, name: string, value: number): void {
-  if (name === "tpid" && value !== ETH_P_8021Q && value !== ETH_P_8021AD) {
-    scanner.fail(at, "push_vlan tpid must be 0x8100 or 0x88a8");
-  }
-  if (name === "cfi" && value !== 1) {
-    scanner.fail(at, "push_vlan cfi must be 1: the bit says that there is a tag; leave cfi out");
-  }
-}
-
-function scanSet(scanner: Scanner): SetAction {
-  const openAt = scanner.at;
-  scanner.expect(OPEN, "after set");
-  const from = scanner.at;
-  const attribute = scanSettable(scanner);
-  const value = new Int32Array(KEY_WORDS);
-  const mask = new Int32Array(KEY_WORDS);
-  const into = { key: new Uint8Array(value.buffer), mask: new Uint8Array(mask.buffer) };
-  scanAttribute(scanner, attribute, into, { offset: 0, names: undefined });
-  if (scanner.ended) failOpen(scanner, openAt, "set");
-  scanner.expect(CLOSE, "after the field of set");
-  for (let index = 0; index < KEY_WORDS; index++) {
-    if ((value[index]! & ~mask[index]!) !== 0) {
-      scanner.fail(from, `set(${attribute.name}(…)) has a value with bits outside of its mask`);
-    }
-  }
-  checkFixedFields(scanner, from, attribute, into);
-  if (!isSettable(attribute.name)) return failSettable(scanner, from, attribute.name);
-  return { type: "set", attribute: attribute.name, value, mask };
-}
-
-function scanSettable(scanner: Scanner): Attribute {
-  const from = scanner.at;
-  const name = scanner.word();
-  const attribute = attributeByName(name);
-  if (attribute !== undefined && isSettable(name)) return attribute;
-  if (LATER_ATTRIBUTES.has(name)) scanner.fail(from, `this version can't set ${name} yet`);
-  if (attribute !== undefined || name === ENCAP.name) return failSettable(scanner, from, name);
-  return scanner.unknown(from, "field to set", name, settableNames());
-}
-
-function settableNames(): string[] {
-  return ATTRIBUTES.filter((each) => each.set !== undefined).map((each) => each.name);
-}
-
-function failSettable(scanner: Scanner, from: number, name: string): never {
-  return scanner.fail(from, `${name} can't be set; what can is ${settableNames().join(", ")}`);
-}
-
-/** The protocol and the fragment state may stand in a set of the whole header only, unchanged. */
-function checkFixedFields(
-  scanner: Scanner,
-  from: number,
-  attribute: Attribute,
-  into: MatchBytes,
-): void {
-  if (attribute.fields.every((field) => isExact(into.mask, field))) return;
-  for (const field of attribute.fields) {
-    if (field.settable || isWildcarded(into.mask, field)) continue;
-    scanner.fail(from, `${field.label} can't be set`);
-  }
-}
-
-/** Text of an action list; an empty one is `drop`. */
+/** Text of an action list; an empty one is `drop`, as in Open vSwitch. */
 export function formatActions(
   actions: readonly Action[],
   options: ActionTextOptions = {},
 ): string {
   if (actions.length === 0) return "drop";
-  return actions.map((action) => formatAction(action, options.names)).join(",");
+  const context: FormatContext = {
+    names: options.names,
+    table: options.table ?? FIELDS,
+    list: (list) => list.map((action) => formatAction(action, context)).join(","),
+  };
+  return context.list(actions);
 }
 
-function formatAction(action: Action, names: PortNames | undefined): string {
-  switch (action.type) {
-    case "output":
-      return outputName(action.port, names) ?? String(action.port);
-    case "drop":
-    case "pop_vlan":
-      return action.type;
-    case "push_vlan":
-      return formatPushVlan(action);
-    case "set": {
-      const match = { key: bytesOf(action.value), mask: bytesOf(action.mask) };
-      const context = { offset: 0, names: undefined, verbose: false };
-      return `set(${formatAttribute(attributeNamed(action.attribute), match, context)})`;
-    }
+function formatAction(action: Action, context: FormatContext): string {
+  if (action.type === "output") {
+    return formatPort(action.port, context, (name) => isActionWord(name));
   }
+  return TEXT_OF[action.type].format(action, context);
 }
 
-/** The port's name, unless reading it back would give another action. */
-function outputName(port: number, names: PortNames | undefined): string | undefined {
-  const name = names?.byNo(port);
-  return name === undefined || ACTION_NAMES.includes(name) ? undefined : name;
-}
-
-function bytesOf(words: Int32Array): Uint8Array {
-  return new Uint8Array(words.buffer, words.byteOffset, KEY_SIZE);
-}
-
-function formatPushVlan(action: PushVlanAction): string {
-  const tpid = action.tpid === ETH_P_8021Q ? "" : `tpid=0x${action.tpid.toString(16)},`;
-  const cfi = (action.tci & VLAN_PRESENT) === 0 ? ",cfi=0" : "";
-  return `push_vlan(${tpid}vid=${action.tci & 0xfff},pcp=${action.tci >> 13 & 7}${cfi})`;
+/** Whether a port's name would be read as an action. */
+function isActionWord(name: string): boolean {
+  const word = /^[a-z_0-9]*/i.exec(name)![0];
+  return actionTextByName(word) !== undefined;
 }

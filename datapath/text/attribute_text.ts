@@ -1,13 +1,15 @@
 /** The inside of `name(…)`: one value, or named fields. Matches and set actions share it. */
-import type { Attribute, Field } from "../fields.ts";
-import {
-  formatField,
-  isWildcarded,
-  type MatchBytes,
-  type PortNames,
-  scanField,
-} from "./field_text.ts";
-import { CLOSE, EQUALS, OPEN, type Scanner } from "./scanner.ts";
+import type { Attribute, Field } from "../fields/field_types.ts";
+import { TUN_FAMILY_AT } from "../key.ts";
+import { optionKind } from "../packet/tunnel_options.ts";
+import { type FieldContext, formatField, type PortNames, scanField } from "./field_text.ts";
+import { formatLabels, labelCount, scanLabels } from "./labels_text.ts";
+import { isWildcarded, type MatchBytes } from "./number_text.ts";
+import { expectEndOfField, failOpen, hasParentheses, scanFieldName } from "./parentheses.ts";
+import { CLOSE, OPEN, type Scanner } from "./scanner.ts";
+import { finishTunnel, isTunnel, isTunnelFieldOmitted } from "./tunnel_text.ts";
+
+export { failOpen } from "./parentheses.ts";
 
 /** How names and the place of the storage are resolved. */
 export interface AttributeContext {
@@ -33,10 +35,11 @@ export function scanAttribute(
     scanner.expect(CLOSE, `behind the value of ${attribute.name}`);
     return;
   }
+  if (attribute.shape === "labels") return scanLabels(scanner, attribute, into, openAt);
   let seen = 0;
   for (;;) {
     scanner.skipSeparators();
-    if (scanner.take(CLOSE)) return;
+    if (scanner.take(CLOSE)) break;
     if (scanner.ended) failOpen(scanner, openAt, attribute.name);
     const from = scanner.at;
     const index = scanFieldName(scanner, attribute);
@@ -46,41 +49,7 @@ export function scanAttribute(
     scanField(scanner, field, into, context);
     expectEndOfField(scanner, field, openAt, attribute.name);
   }
-}
-
-function scanFieldName(scanner: Scanner, attribute: Attribute): number {
-  const from = scanner.at;
-  const name = scanner.word();
-  const fields = attribute.fields;
-  for (let index = 0; index < fields.length; index++) {
-    if (fields[index]!.name !== name) continue;
-    scanner.expect(EQUALS, `after ${fields[index]!.label}`);
-    return index;
-  }
-  const names = fields.map((field) => field.name);
-  if (name === "") {
-    const list = names.join(", ");
-    scanner.fail(
-      from,
-      `"${scanner.text[from]}" is no field of ${attribute.name}, which has ${list}`,
-    );
-  }
-  return scanner.unknown(from, `field of ${attribute.name}`, name, names);
-}
-
-function expectEndOfField(scanner: Scanner, field: Field, openAt: number, name: string): void {
-  const next = scanner.peek();
-  if (next === CLOSE || next === 0x2c || (next >= 0 && next <= 0x20)) return;
-  if (scanner.ended) failOpen(scanner, openAt, name);
-  scanner.fail(
-    scanner.at,
-    `"${scanner.text[scanner.at]}" can't follow the value of ${field.label}: a comma or ")" must`,
-  );
-}
-
-/** Fails for a parenthesis without its partner. */
-export function failOpen(scanner: Scanner, openAt: number, name: string): never {
-  scanner.fail(openAt, `the "(" after ${name} is never closed`);
+  if (isTunnel(attribute)) finishTunnel(scanner, attribute, into, { openAt, seen });
 }
 
 /** Whether no bit of the attribute is matched. */
@@ -89,38 +58,48 @@ export function isAttributeWildcarded(
   mask: Uint8Array,
   offset: number = 0,
 ): boolean {
+  if (attribute.shape === "labels") return labelCount(attribute, mask) === 0;
   for (const field of attribute.fields) {
     if (!isWildcarded(mask, field, offset)) return false;
   }
-  return true;
+  return !isTunnel(attribute) || mask[TUN_FAMILY_AT] === 0;
 }
 
-/** `name(…)` with the fields that are matched; `verbose`: with all. */
+/**
+ * `name(…)` with the fields that are matched; `verbose`: with all; `plain`: as a key without a mask,
+ * for set actions.
+ */
 export function formatAttribute(
   attribute: Attribute,
   match: MatchBytes,
-  context: AttributeContext & { readonly verbose: boolean },
+  context: FieldContext,
 ): string {
+  if (attribute.shape === "labels") {
+    return `${attribute.name}(${formatLabels(attribute, match.key, match.mask)})`;
+  }
   let text = attribute.name + "(";
   let first = true;
   for (const field of attribute.fields) {
     // A value without a name has no other form: set(skb_priority(0/0)).
-    if (field.name !== "" && isOmitted(field, match, context)) continue;
+    if (field.name !== "" && isOmitted(attribute, field, match, context)) continue;
     if (!first) text += ",";
     first = false;
-    if (field.name !== "") text += field.name + "=";
+    if (field.name !== "") text += field.printedName + (hasParentheses(field) ? "" : "=");
     text += formatField(field, match.key, match.mask, context);
   }
   return text + ")";
 }
 
-/** Open vSwitch never shows a wildcarded frag, nor cfi while it is what a tag must have. */
+/** Open vSwitch never shows a wildcarded frag or part of NSH, nor cfi while it is what a tag must have. */
 function isOmitted(
+  attribute: Attribute,
   field: Field,
   match: MatchBytes,
-  context: AttributeContext & { readonly verbose: boolean },
+  context: FieldContext,
 ): boolean {
+  if (isTunnel(attribute)) return isTunnelFieldOmitted(field, match, context);
   if (field.name === "cfi") return true;
+  if (optionKind(field.form) !== undefined) return true;
   if (!isWildcarded(match.mask, field, context.offset)) return false;
-  return !context.verbose || field.form === "fragment";
+  return !context.verbose || field.form === "fragment" || field.digits === "padded";
 }

@@ -2,8 +2,9 @@
  * Values and masks of single fields between text and key bytes: one case per form of fields.ts. The
  * same code serves matches and set actions.
  */
-import { ETH_P_802_3_MIN, type Field } from "../fields.ts";
-import { ETH_P_802_2, KEY_SIZE, PORT_MAX, VLAN_TCI_AT } from "../key.ts";
+import type { Field } from "../fields/field_types.ts";
+import { ETH_P_802_3_MIN } from "../fields/fields.ts";
+import { ETH_P_802_2, KEY_SIZE, PORT_MAX } from "../key.ts";
 import {
   formatIpv4,
   formatIpv6,
@@ -13,8 +14,24 @@ import {
   scanMac,
   scanPrefixLength,
 } from "./addresses.ts";
-import { CLOSE, digitValue, type Scanner, SLASH } from "./scanner.ts";
-import { formatTcpFlags, scanTcpFlags } from "./tcp_flags.ts";
+import { failFlags, formatFlags, formatPlainFlags, scanFlags } from "./flags_text.ts";
+import {
+  formatHex,
+  formatNumber,
+  fullMask,
+  isExact,
+  type MatchBytes,
+  readField,
+  scanMask,
+  scanNumberField,
+  writeField,
+} from "./number_text.ts";
+import { failOpen } from "./parentheses.ts";
+import { CLOSE, digitValue, OPEN, type Scanner, SLASH } from "./scanner.ts";
+import { formatOptions, scanOptions } from "./tunnel_options_text.ts";
+import { formatWide, scanWide } from "./wide_numbers.ts";
+
+export { isExact, isWildcarded, type MatchBytes, readField, writeField } from "./number_text.ts";
 
 /** Names of a datapath's ports. */
 export interface PortNames {
@@ -24,70 +41,7 @@ export interface PortNames {
 
 export const FRAGMENT_NAMES: readonly string[] = ["no", "first", "later"];
 
-/** A key and a mask under construction, as bytes. */
-export interface MatchBytes {
-  readonly key: Uint8Array;
-  readonly mask: Uint8Array;
-}
-
-/** Full mask of a field, for fields of at most 32 bits. */
-function fullMask(field: Field): number {
-  return field.bits === 32 ? 0xffffffff : (1 << field.bits) - 1;
-}
-
-/** The field's number in the storage, for fields of at most 32 bits. `offset` shifts the storage (inner VLAN). */
-export function readField(bytes: Uint8Array, field: Field, offset: number = 0): number {
-  const at = field.at + offset;
-  switch (field.size) {
-    case 1:
-      return bytes[at]!;
-    case 2:
-      return (bytes[at]! << 8 | bytes[at + 1]!) >> field.shift & fullMask(field);
-    default:
-      return ((bytes[at]! << 24 | bytes[at + 1]! << 16 | bytes[at + 2]! << 8 | bytes[at + 3]!) &
-        fullMask(field)) >>> 0;
-  }
-}
-
-/** Writes the field's bits and leaves the storage's other bits. */
-export function writeField(bytes: Uint8Array, field: Field, value: number, offset: number): void {
-  const at = field.at + offset;
-  if (field.size === 1) {
-    bytes[at] = value;
-  } else if (field.size === 2) {
-    const kept = (bytes[at]! << 8 | bytes[at + 1]!) & ~(fullMask(field) << field.shift);
-    const whole = kept | value << field.shift;
-    bytes[at] = whole >> 8;
-    bytes[at + 1] = whole;
-  } else {
-    bytes[at] = value >>> 24;
-    bytes[at + 1] = value >>> 16;
-    bytes[at + 2] = value >>> 8;
-    bytes[at + 3] = value;
-  }
-}
-
-/** Whether the mask has no bit of the field. */
-export function isWildcarded(mask: Uint8Array, field: Field, offset: number = 0): boolean {
-  if (field.size <= 4) return readField(mask, field, offset) === 0;
-  return isFilled(mask, field, offset, 0);
-}
-
-/** Whether the mask has all bits of the field. */
-export function isExact(mask: Uint8Array, field: Field, offset: number = 0): boolean {
-  if (field.size <= 4) return readField(mask, field, offset) === fullMask(field);
-  return isFilled(mask, field, offset, 0xff);
-}
-
-function isFilled(mask: Uint8Array, field: Field, offset: number, byte: number): boolean {
-  const at = field.at + offset;
-  for (let index = 0; index < field.size; index++) {
-    if (mask[at + index] !== byte) return false;
-  }
-  return true;
-}
-
-/** Reads `value[/mask]`. */
+/** Reads `value[/mask]`, or what a form has instead. */
 export function scanField(
   scanner: Scanner,
   field: Field,
@@ -95,18 +49,19 @@ export function scanField(
   options: { readonly offset: number; readonly names: PortNames | undefined },
 ): void {
   switch (field.form) {
+    case "decimal":
+      return scanNumberField(scanner, field, into, options.offset);
+    case "hex":
+      if (field.size > 4) return scanWideField(scanner, field, into, options.offset);
+      return scanNumberField(scanner, field, into, options.offset);
     case "mac":
     case "ipv4":
     case "ipv6":
       return scanAddress(scanner, field, into);
     case "fragment":
       return scanFragment(scanner, field, into);
-    case "tcp_flags": {
-      const flags = scanTcpFlags(scanner);
-      writeField(into.key, field, flags.value, 0);
-      writeField(into.mask, field, flags.mask, 0);
-      return;
-    }
+    case "flags":
+      return scanFlagsField(scanner, field, into);
     case "port":
       writeField(into.key, field, scanPort(scanner, field.label, options.names), 0);
       writeField(into.mask, field, scanMask(scanner, field), 0);
@@ -117,24 +72,39 @@ export function scanField(
       writeField(into.mask, field, type.mask === 0 ? 0 : 0xffff, 0);
       return;
     }
-    case "decimal":
-    case "hex":
-      writeField(into.key, field, scanner.number(field.bits, field.label), options.offset);
-      writeField(into.mask, field, scanMask(scanner, field), options.offset);
-      return;
+    case "geneve":
+    case "vxlan":
+    case "erspan":
+    case "gtpu":
+      return scanOptions(scanner, field.form, into, scanner.at - field.name.length);
   }
 }
 
-function scanMask(scanner: Scanner, field: Field): number {
-  const full = fullMask(field);
-  if (scanner.peek() !== SLASH) return full;
-  const from = scanner.at++;
-  const written = scanner.number(field.maskBits, `${field.label} mask`);
-  if (field.mask === "fixed" && written !== 0) {
-    scanner.fail(from, `${field.label} takes no mask: it is matched exactly, or left out`);
-  }
-  if (field.mask !== "bits") return written === 0 ? 0 : full;
-  return (written & full) >>> 0;
+/** Flags are the whole value of an attribute, or stand in parentheses, where there may be none. */
+function scanFlagsField(scanner: Scanner, field: Field, into: MatchBytes): void {
+  const openAt = scanner.at;
+  const isNamed = field.name !== "";
+  if (isNamed) scanner.expect(OPEN, `after ${field.label}`);
+  if (!isNamed && !canBeginFlags(scanner)) failFlags(scanner, scanner.at, field);
+  const flags = scanFlags(scanner, field);
+  writeField(into.key, field, flags.value, 0);
+  writeField(into.mask, field, flags.mask, 0);
+  if (!isNamed) return;
+  if (scanner.ended) failOpen(scanner, openAt, field.label);
+  if (!scanner.take(CLOSE)) failFlags(scanner, scanner.at, field);
+}
+
+function canBeginFlags(scanner: Scanner): boolean {
+  const next = scanner.peek();
+  return !scanner.ended && next !== CLOSE && next !== 0x2c && next !== 0x20;
+}
+
+function scanWideField(scanner: Scanner, field: Field, into: MatchBytes, offset: number): void {
+  const at = field.at + offset;
+  const { size, label } = field;
+  scanWide(scanner, into.key, at, { size, what: label });
+  if (!scanner.take(SLASH)) into.mask.fill(0xff, at, at + size);
+  else scanWide(scanner, into.mask, at, { size, what: `${label} mask` });
 }
 
 /**
@@ -207,8 +177,15 @@ function isName(text: string, from: number, names: PortNames | undefined): boole
   return names.byName(text.slice(from, close < 0 ? text.length : close)) !== undefined;
 }
 
-function hex(value: number): string {
-  return value === 0 ? "0" : "0x" + value.toString(16);
+/** How a field is printed. */
+export interface FieldContext {
+  /** Added to the field's place. */
+  readonly offset: number;
+  readonly names: PortNames | undefined;
+  /** Wildcarded fields too. */
+  readonly verbose: boolean;
+  /** As a key without a mask: set actions. */
+  readonly plain?: boolean;
 }
 
 /** `value[/mask]`, of the value under the mask; `name=` is the caller's. */
@@ -216,49 +193,99 @@ export function formatField(
   field: Field,
   key: Uint8Array,
   mask: Uint8Array,
-  options: { readonly offset: number; readonly names: PortNames | undefined },
+  context: FieldContext,
 ): string {
-  if (field.size > 4 || field.form === "ipv4") return formatAddress(field, key, mask);
-  const maskNumber = readField(mask, field, options.offset);
-  const value = (readField(key, field, options.offset) & maskNumber) >>> 0;
-  const exact = maskNumber === fullMask(field);
   switch (field.form) {
-    case "tcp_flags":
-      return formatTcpFlags(value, maskNumber);
-    case "fragment":
-      return FRAGMENT_NAMES[value] ?? String(value);
-    case "port":
-      return (exact ? options.names?.byNo(value) : undefined) ??
-        withMask(String(value), exact, hex(maskNumber));
-    case "ether_type":
-      if (exact && value === ETH_P_802_2) return "0/0xffff";
-      return withMask(
-        "0x" + value.toString(16).padStart(4, "0"),
-        exact,
-        "0x" + maskNumber.toString(16).padStart(4, "0"),
-      );
+    case "decimal":
+      return formatNumber(field, key, mask, context.offset);
     case "hex":
-      return withMask(hex(value), exact, hex(maskNumber));
-    default:
-      // A part of a VLAN tag has its zero mask in full.
-      return withMask(
-        String(value),
-        exact,
-        field.at === VLAN_TCI_AT ? "0x" + maskNumber.toString(16) : hex(maskNumber),
-      );
+      if (field.size > 4) return formatMaskedBytes(field, key, mask, context.offset);
+      return formatNumber(field, key, mask, context.offset);
+    case "mac":
+    case "ipv4":
+    case "ipv6":
+      return formatMaskedBytes(field, key, mask, context.offset);
+    case "geneve":
+    case "vxlan":
+    case "erspan":
+    case "gtpu":
+      return formatOptions(field.form, { key, mask }, context);
+    case "flags":
+    case "fragment":
+    case "port":
+    case "ether_type":
+      return formatNamed(field, key, mask, context);
   }
 }
 
-function withMask(value: string, exact: boolean, mask: string): string {
-  return exact ? value : value + "/" + mask;
+/** Forms in which some or all values have names. */
+function formatNamed(
+  field: Field,
+  key: Uint8Array,
+  mask: Uint8Array,
+  context: FieldContext,
+): string {
+  const maskNumber = readField(mask, field, context.offset);
+  const value = (readField(key, field, context.offset) & maskNumber) >>> 0;
+  const exact = maskNumber === fullMask(field);
+  switch (field.form) {
+    case "flags":
+      return formatFlagsField(field, value, maskNumber, context);
+    case "fragment":
+      return FRAGMENT_NAMES[value] ?? String(value);
+    case "port":
+      return (exact ? context.names?.byNo(value) : undefined) ??
+        String(value) + (exact ? "" : "/" + formatHex(maskNumber));
+    default: {
+      if (exact && value === ETH_P_802_2) return "0/0xffff";
+      const text = "0x" + value.toString(16).padStart(4, "0");
+      return exact ? text : text + "/0x" + maskNumber.toString(16).padStart(4, "0");
+    }
+  }
+}
+
+/** Open vSwitch's verbose form of flags that always have signs is a number. */
+function formatFlagsField(
+  field: Field,
+  value: number,
+  mask: number,
+  context: FieldContext,
+): string {
+  let text: string;
+  if (context.plain) text = formatPlainFlags(field, value);
+  else if (context.verbose && field.plainFlags === 0) {
+    text = `${formatHex(value)}/${formatHex(mask)}`;
+  } else text = formatFlags(field, value, mask);
+  return field.name === "" ? text : `(${text})`;
 }
 
 const masked = new Uint8Array(KEY_SIZE);
 
-function formatAddress(field: Field, key: Uint8Array, mask: Uint8Array): string {
-  const at = field.at;
+/** Values of more than 32 bits, and addresses. */
+function formatMaskedBytes(
+  field: Field,
+  key: Uint8Array,
+  mask: Uint8Array,
+  offset: number,
+): string {
+  const at = field.at + offset;
   for (let index = at; index < at + field.size; index++) masked[index] = key[index]! & mask[index]!;
-  const exact = isExact(mask, field);
-  const format = field.form === "mac" ? formatMac : field.form === "ipv4" ? formatIpv4 : formatIpv6;
-  return exact ? format(masked, at) : format(masked, at) + "/" + format(mask, at);
+  const text = formatBytes(field, masked, at);
+  return isExact(mask, field, offset) ? text : text + "/" + formatBytes(field, mask, at);
+}
+
+function formatBytes(field: Field, bytes: Uint8Array, at: number): string {
+  switch (field.form) {
+    case "mac":
+      return formatMac(bytes, at);
+    case "ipv4":
+      return formatIpv4(bytes, at);
+    case "ipv6":
+      return formatIpv6(bytes, at);
+    default: {
+      // Only values have the prefix of zero, masks are as C's %#x.
+      const prefixed = field.digits === "prefixed" && bytes === masked;
+      return formatWide(bytes, at, field.size, prefixed);
+    }
+  }
 }

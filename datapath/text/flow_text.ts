@@ -6,40 +6,44 @@
  * kernel: without vlan() only untagged frames match, without recirc_id() or in_port() any does.
  * Masks that the kernel silently makes exact (eth_type, in_port) are exact here too.
  */
+import type { Attribute } from "../fields/field_types.ts";
+import { FIELDS, type FieldTable } from "../fields/field_table.ts";
 import {
-  type Attribute,
-  ATTRIBUTE_INDEX,
-  attributeByName,
   attributeNamed,
-  ATTRIBUTES,
   ENCAP,
-  ETH_P_8021AD,
-  ETH_P_8021Q,
-  LATER_ATTRIBUTES,
+  PACKET_TYPE,
   VLAN_LEVEL_SIZE,
   VLAN_LEVELS_MAX,
-} from "../fields.ts";
+} from "../fields/fields.ts";
 import {
   ETH_P_802_2,
   ETH_TYPE_AT,
   IN_PORT_AT,
   KEY_SIZE,
   KEY_WORDS,
+  L3_PACKET,
   PORT_NONE,
-  VLAN_PRESENT,
-  VLAN_TCI_AT,
-  VLAN_TPID_AT,
+  TCP_FLAGS_AT,
 } from "../key.ts";
-import { isInKey, isSelected } from "../layers.ts";
+import { isInKey, isSelected } from "../fields/layers.ts";
 import {
   failOpen,
   formatAttribute,
   isAttributeWildcarded,
   scanAttribute,
 } from "./attribute_text.ts";
-import { type MatchBytes, type PortNames, scanEtherType } from "./field_text.ts";
+import { type PortNames, scanEtherType } from "./field_text.ts";
+import type { MatchBytes } from "./number_text.ts";
+import {
+  finishPacketType,
+  formatPacketType,
+  type PacketType,
+  scanPacketType,
+} from "./packet_type_text.ts";
 import { CLOSE, OPEN, Scanner } from "./scanner.ts";
 import { scanUfid } from "./ufid_text.ts";
+import { formatUnknown, scanNumbered, type UnknownAttribute } from "./unknown_text.ts";
+import { finishLevel, formatTag, type Level, scanVlan, VLAN } from "./vlan_text.ts";
 
 export type { PortNames } from "./field_text.ts";
 
@@ -50,54 +54,90 @@ export interface ParsedFlow {
   key: Int32Array<ArrayBuffer>;
   /** KEY_WORDS words. */
   mask: Int32Array<ArrayBuffer>;
+  /** Attributes of other versions, if the caller keeps them and there are any. */
+  unknown?: readonly UnknownAttribute[];
+}
+
+export interface FlowTextOptions {
+  readonly names?: PortNames | undefined;
+  /** Which attributes there are. */
+  readonly table?: FieldTable | undefined;
+}
+
+export interface ParseOptions extends FlowTextOptions {
+  /** Keep `keyN(…)` of attributes that the table does not have; else they are refused. */
+  readonly keepUnknown?: boolean | undefined;
+}
+
+export interface FormatOptions extends FlowTextOptions {
+  /** Wildcarded fields too. */
+  readonly verbose?: boolean | undefined;
+  /** Printed last. */
+  readonly unknown?: readonly UnknownAttribute[] | undefined;
 }
 
 const ETH = attributeNamed("eth");
-const VLAN = attributeNamed("vlan");
 const ETH_TYPE = attributeNamed("eth_type");
-const TCP_FLAGS = attributeNamed("tcp_flags");
 
-/** What stands between one pair of encap's parentheses, or outside of them. Positions: −1 = absent. */
-interface Level {
-  ethTypeAt: number;
-  ethType: number;
-  ethTypeMask: number;
-  vlanAt: number;
-  encapAt: number;
-}
+/**
+ * What Open vSwitch's verbose form leaves out when it is wildcarded: the packets' datapath attributes
+ * do not have it, or it would not read back.
+ */
+const NEVER_WILDCARDED: ReadonlySet<string> = new Set([
+  "tunnel",
+  "ct_tuple4",
+  "ct_tuple6",
+  "eth_type",
+  "nsh",
+  "tcp_flags",
+  "nd_ext",
+  "ipv6_exthdrs",
+]);
 
 interface FlowParse {
   readonly scanner: Scanner;
   readonly into: MatchBytes;
   readonly names: PortNames | undefined;
-  /** Where each attribute stands, by its index in ATTRIBUTES. */
+  readonly table: FieldTable;
+  /** Where each attribute stands, by its index in the table. */
   readonly seenAt: Int32Array;
   readonly levels: Level[];
   ufid: string | undefined;
+  packetType: PacketType | undefined;
+  /** Undefined: not kept. */
+  readonly unknown: UnknownAttribute[] | undefined;
 }
 
-/** Parses a flow. Throws FlowSyntaxError; what it returns satisfies validate.ts's checkFlow. */
-export function parseFlow(
-  text: string,
-  options: { readonly names?: PortNames | undefined } = {},
-): ParsedFlow {
+/**
+ * Parses a flow. Throws FlowSyntaxError; what it returns satisfies validate.ts's checkFlow, but for
+ * what only that knows: combinations that no packet has.
+ */
+export function parseFlow(text: string, options: ParseOptions = {}): ParsedFlow {
   const key = new Int32Array(KEY_WORDS);
   const mask = new Int32Array(KEY_WORDS);
   const into = { key: new Uint8Array(key.buffer), mask: new Uint8Array(mask.buffer) };
+  const table = options.table ?? FIELDS;
   write16(into.key, IN_PORT_AT, PORT_NONE);
   write16(into.key, ETH_TYPE_AT, ETH_P_802_2);
   const parse: FlowParse = {
     scanner: new Scanner(text),
     into,
     names: options.names,
-    seenAt: new Int32Array(ATTRIBUTES.length).fill(-1),
+    table,
+    seenAt: new Int32Array(table.attributes.length).fill(-1),
     levels: [],
     ufid: undefined,
+    packetType: undefined,
+    unknown: options.keepUnknown ? [] : undefined,
   };
   scanLevel(parse, 0, -1);
+  finishPacket(parse);
   for (let level = 0; level < VLAN_LEVELS_MAX; level++) finishLevel(parse, level);
   checkRequirements(parse);
-  return parse.ufid === undefined ? { key, mask } : { ufid: parse.ufid, key, mask };
+  const flow: ParsedFlow = { key, mask };
+  if (parse.ufid !== undefined) flow.ufid = parse.ufid;
+  if (parse.unknown !== undefined && parse.unknown.length > 0) flow.unknown = parse.unknown;
+  return flow;
 }
 
 function write16(bytes: Uint8Array, at: number, value: number): void {
@@ -122,7 +162,7 @@ function scanLevel(parse: FlowParse, level: number, openAt: number): void {
     if (level > 0 && scanner.take(CLOSE)) return;
     const from = scanner.at;
     const name = scanner.word();
-    const attribute = attributeByName(name);
+    const attribute = parse.table.byName(name);
     if (attribute === undefined) {
       scanSpecial(parse, level, from, name);
     } else if (attribute === ETH_TYPE) {
@@ -130,7 +170,7 @@ function scanLevel(parse: FlowParse, level: number, openAt: number): void {
     } else if (attribute === VLAN) {
       scanVlan(parse, level, from);
     } else {
-      const index = ATTRIBUTE_INDEX.get(attribute)!;
+      const index = parse.table.indexOf(attribute);
       if (parse.seenAt[index]! >= 0) scanner.fail(from, `${name}() stands twice`);
       parse.seenAt[index] = from;
       scanAttribute(scanner, attribute, parse.into, { offset: 0, names: parse.names });
@@ -138,11 +178,20 @@ function scanLevel(parse: FlowParse, level: number, openAt: number): void {
   }
 }
 
-/** What is not in the table: ufid:, encap(), and attributes that this version can't match. */
+/** What is not in the table: encap(), ufid:, packet_type() and keyN(). */
 function scanSpecial(parse: FlowParse, level: number, from: number, name: string): void {
   const scanner = parse.scanner;
   if (name === ENCAP.name) return scanEncap(parse, level, from);
-  if (name === "ufid" && scanner.text[scanner.at] === ":") {
+  if (name === PACKET_TYPE.name) {
+    if (level > 0) scanner.fail(from, "packet_type() can't stand in encap()");
+    if (parse.packetType !== undefined) scanner.fail(from, "packet_type() stands twice");
+    parse.packetType = scanPacketType(scanner, from);
+    return;
+  }
+  if (name === "ufid") {
+    if (scanner.text[scanner.at] !== ":") {
+      scanner.fail(scanner.at, 'expected ":" and a UUID after ufid');
+    }
     if (parse.ufid !== undefined || level > 0) scanner.fail(from, "ufid: may stand only once");
     parse.ufid = scanUfid(scanner);
     return;
@@ -150,23 +199,39 @@ function scanSpecial(parse: FlowParse, level: number, from: number, name: string
   if (name === "") {
     scanner.fail(from, `expected a field such as in_port(1), not "${scanner.text[from]}"`);
   }
-  if (LATER_ATTRIBUTES.has(name)) return skipUnsupported(scanner, from, name);
-  const names = [...ATTRIBUTES.map((each) => each.name), ENCAP.name, "ufid"];
-  scanner.unknown(from, "field", name, names);
+  if (/^key[0-9]+$/.test(name)) return scanKey(parse, from, name);
+  const names = [...parse.table.attributes.map((each) => each.name), ENCAP.name, PACKET_TYPE.name];
+  scanner.unknown(from, "field", name, [...names, "ufid"]);
 }
 
-/** Takes an attribute that this version can't match if it says nothing, as in dumps of Open vSwitch. */
-function skipUnsupported(scanner: Scanner, from: number, name: string): void {
-  if (scanner.peek() === OPEN) {
-    const close = scanner.text.indexOf(")", scanner.at);
-    const inside = scanner.text.slice(scanner.at + 1, close < 0 ? undefined : close);
-    const isEthernet = name === "packet_type" && inside === "ns=0,id=0";
-    if (close >= 0 && (isEthernet || inside === "0/0")) {
-      scanner.at = close + 1;
-      return;
-    }
+/** `keyN(…)`: bytes of an attribute for which Open vSwitch has no name. We may have one. */
+function scanKey(parse: FlowParse, from: number, name: string): void {
+  const { scanner, table, into } = parse;
+  const attribute = table.byNumber(Number(name.slice(3)));
+  if (attribute === undefined && parse.unknown === undefined) {
+    scanner.fail(from, `no attribute with the number ${name.slice(3)} is known`);
   }
-  scanner.fail(from, `this version can't match on ${name} yet`);
+  if (attribute !== undefined) {
+    const index = table.indexOf(attribute);
+    if (parse.seenAt[index]! >= 0) scanner.fail(from, `${attribute.name}() stands twice`);
+    parse.seenAt[index] = from;
+  }
+  const unknown = scanNumbered(scanner, from, name, { attribute, into });
+  if (unknown !== undefined) parse.unknown!.push(unknown);
+}
+
+/** Whether the packets have an Ethernet header; every flow says it. */
+function finishPacket(parse: FlowParse): void {
+  const { scanner, into, packetType } = parse;
+  into.mask[TCP_FLAGS_AT]! |= L3_PACKET >> 8;
+  if (packetType === undefined) return;
+  const level = parse.levels[0]!;
+  const isEthernet = finishPacketType(scanner, packetType, level);
+  if (isEthernet) return;
+  const ethAt = parse.seenAt[parse.table.indexOf(ETH)]!;
+  if (ethAt >= 0) scanner.fail(ethAt, "eth() can't stand beside packet_type(ns=1)");
+  if (level.vlanAt >= 0) scanner.fail(level.vlanAt, "vlan() can't stand beside packet_type(ns=1)");
+  into.key[TCP_FLAGS_AT]! |= L3_PACKET >> 8;
 }
 
 function scanEncap(parse: FlowParse, level: number, from: number): void {
@@ -196,79 +261,12 @@ function scanLevelEthType(parse: FlowParse, level: number, from: number): void {
   here.ethTypeMask = type.mask;
 }
 
-function scanVlan(parse: FlowParse, level: number, from: number): void {
-  const { scanner, into } = parse;
-  const here = parse.levels[level]!;
-  if (here.vlanAt >= 0) scanner.fail(from, "vlan() stands twice");
-  here.vlanAt = from;
-  if (level >= VLAN_LEVELS_MAX) {
-    scanner.fail(from, `a flow can match at most ${VLAN_LEVELS_MAX} VLAN tags`);
-  }
-  const offset = level * VLAN_LEVEL_SIZE;
-  write16(into.key, VLAN_TCI_AT + offset, VLAN_PRESENT);
-  write16(into.mask, VLAN_TCI_AT + offset, VLAN_PRESENT);
-  scanAttribute(scanner, VLAN, into, { offset, names: undefined });
-  const present = read16(into.key, VLAN_TCI_AT + offset) &
-    read16(into.mask, VLAN_TCI_AT + offset) & VLAN_PRESENT;
-  if (present === 0) {
-    scanner.fail(from, "vlan() can't match cfi=0: the bit says that there is a tag; leave cfi out");
-  }
-}
-
-/** Writes the type and the tag of one level, or, where there is none, that there must be no tag. */
-function finishLevel(parse: FlowParse, level: number): void {
-  const { scanner, into } = parse;
-  const offset = level * VLAN_LEVEL_SIZE;
-  const here = parse.levels[level];
-  if (here === undefined || !isTagged(scanner, here)) {
-    write16(into.mask, VLAN_TCI_AT + offset, 0xffff);
-    if (here !== undefined) writeEthType(into, here);
-    return;
-  }
-  write16(into.key, VLAN_TPID_AT + offset, here.ethType);
-  write16(into.mask, VLAN_TPID_AT + offset, 0xffff);
-  const inner = parse.levels[level + 1];
-  if (level + 1 === VLAN_LEVELS_MAX && inner !== undefined) {
-    if (isTagged(scanner, inner)) {
-      scanner.fail(inner.ethTypeAt, `a flow can match at most ${VLAN_LEVELS_MAX} VLAN tags`);
-    }
-    writeEthType(into, inner);
-  }
-}
-
-function writeEthType(into: MatchBytes, level: Level): void {
-  if (level.ethTypeAt < 0) return;
-  write16(into.key, ETH_TYPE_AT, level.ethType);
-  if (level.ethTypeMask !== 0) write16(into.mask, ETH_TYPE_AT, 0xffff);
-}
-
-/** Whether a level has a tag. Fails if it has only parts of one. */
-function isTagged(scanner: Scanner, level: Level): boolean {
-  const type = level.ethTypeAt < 0 ? 0 : level.ethType;
-  if (type !== ETH_P_8021Q && type !== ETH_P_8021AD) {
-    const needs = "needs eth_type(0x8100) or eth_type(0x88a8) beside it";
-    if (level.vlanAt >= 0) scanner.fail(level.vlanAt, `vlan() ${needs}`);
-    if (level.encapAt >= 0) scanner.fail(level.encapAt, `encap() ${needs}, and vlan()`);
-    return false;
-  }
-  const name = `eth_type(0x${type.toString(16)})`;
-  if (level.ethTypeMask !== 0xffff) {
-    scanner.fail(level.ethTypeAt, `${name} is the type of a VLAN tag and can't have a mask`);
-  }
-  if (level.vlanAt < 0) {
-    scanner.fail(level.ethTypeAt, `${name} needs vlan(…) beside it; vlan() is any tag`);
-  }
-  if (level.encapAt < 0) {
-    scanner.fail(level.ethTypeAt, `${name} needs encap(…) beside it; encap() is any contents`);
-  }
-  return true;
-}
-
 function checkRequirements(parse: FlowParse): void {
-  const { scanner, into, seenAt } = parse;
+  const { scanner, into, seenAt, table } = parse;
   for (let index = 0; index < seenAt.length; index++) {
-    const attribute = ATTRIBUTES[index]!;
-    if (seenAt[index]! < 0 || attribute.requires === undefined) continue;
+    if (seenAt[index]! < 0) continue;
+    const attribute = table.attributes[index]!;
+    if (attribute.requires === undefined) continue;
     const fits = isAttributeWildcarded(attribute, into.mask)
       ? isInKey(attribute, into.key)
       : isSelected(attribute, into.key, into.mask);
@@ -285,22 +283,24 @@ function failRequirement(scanner: Scanner, at: number, attribute: Attribute): ne
 }
 
 /**
- * Text of a flow in the order of Open vSwitch 3.2 and later: eth() always, other attributes when a
- * bit of them is matched. `verbose`: wildcarded fields too.
+ * Text of a flow in the order of Open vSwitch 3.2 and later: eth() always where there is an Ethernet
+ * header, other attributes when a bit of them is matched. `verbose`: wildcarded fields too.
  */
 export function formatFlow(
   key: Int32Array,
   mask: Int32Array,
-  options: { readonly names?: PortNames | undefined; readonly verbose?: boolean | undefined } = {},
+  options: FormatOptions = {},
 ): string {
   const match = {
     key: new Uint8Array(key.buffer, key.byteOffset, KEY_SIZE),
     mask: new Uint8Array(mask.buffer, mask.byteOffset, KEY_SIZE),
   };
   const context = { offset: 0, names: options.names, verbose: options.verbose ?? false };
+  const isL3 =
+    (read16(match.key, TCP_FLAGS_AT) & read16(match.mask, TCP_FLAGS_AT) & L3_PACKET) !== 0;
   let text = "";
   let closing = "";
-  for (const attribute of ATTRIBUTES) {
+  for (const attribute of (options.table ?? FIELDS).attributes) {
     if (attribute === VLAN) {
       for (let level = 0; level < VLAN_LEVELS_MAX; level++) {
         const tag = formatTag(match, { ...context, offset: level * VLAN_LEVEL_SIZE });
@@ -308,31 +308,19 @@ export function formatFlow(
         text += tag;
         closing += ")";
       }
-    } else if (isShown(attribute, match, context.verbose)) {
-      // Behind encap's parenthesis no comma is wanted.
-      if (text !== "" && !text.endsWith("(")) text += ",";
-      text += formatAttribute(attribute, match, context);
+      continue;
     }
+    const isHead = attribute === ETH;
+    if (!isHead && !isShown(attribute, match, context.verbose)) continue;
+    // Behind encap's parenthesis no comma is wanted.
+    if (text !== "" && !text.endsWith("(")) text += ",";
+    text += isHead && isL3 ? formatPacketType(match) : formatAttribute(attribute, match, context);
   }
-  return text + closing;
+  return text + closing + formatUnknown(options.unknown ?? []);
 }
 
 function isShown(attribute: Attribute, match: MatchBytes, verbose: boolean): boolean {
-  if (attribute === ETH) return true;
   if (!isSelected(attribute, match.key, match.mask)) return false;
   if (!isAttributeWildcarded(attribute, match.mask)) return true;
-  // Open vSwitch has no attribute to show for these when they are wildcarded.
-  return verbose && attribute !== ETH_TYPE && attribute !== TCP_FLAGS;
-}
-
-/** `,eth_type(0x8100),vlan(…),encap(` or "". */
-function formatTag(
-  match: MatchBytes,
-  context: { offset: number; names: PortNames | undefined; verbose: boolean },
-): string {
-  const tciAt = VLAN_TCI_AT + context.offset;
-  if ((read16(match.key, tciAt) & read16(match.mask, tciAt) & VLAN_PRESENT) === 0) return "";
-  const type = read16(match.key, VLAN_TPID_AT + context.offset).toString(16).padStart(4, "0");
-  const comma = context.offset === 0 ? "," : "";
-  return `${comma}eth_type(0x${type}),${formatAttribute(VLAN, match, context)},encap(`;
+  return verbose && !NEVER_WILDCARDED.has(attribute.name);
 }

@@ -139,12 +139,17 @@ export class Scanner {
       this.at++;
     }
     if (this.at === digitsAt) this.fail(this.at, `${what} has no digits after 0x`);
-    if (isWordCharacter(this.peek())) this.#badDigit(base, what);
+    this.expectNoWord(base, what);
     const max = 2 ** bits - 1;
     if (value > max) {
       this.fail(from, `${what} must be 0 … ${max}${max > 9 ? ` (0x${max.toString(16)})` : ""}`);
     }
     return value;
+  }
+
+  /** Fails if a letter or digit follows a number of this base. */
+  expectNoWord(base: number, what: string): void {
+    if (isWordCharacter(this.peek())) this.#badDigit(base, what);
   }
 
   #badDigit(base: number, what: string): never {

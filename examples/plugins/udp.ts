@@ -9,93 +9,49 @@
  *
  * A plug-in imports nothing but types; everything else comes by argument.
  */
-import type { PluginApi, Receiver, Vport, VportOps, VportParams } from "../../vports/vport.ts";
+import type { PluginApi, UdpEnd, Vport, VportOps } from "../../vports/vport.ts";
 
-interface UdpTypeOptions {
-  readonly localAddress: string;
-  readonly localPort: number;
-  readonly remoteAddress: string;
-  readonly remotePort: number;
+interface Options {
+  readonly remote: UdpEnd;
+  readonly local: UdpEnd;
 }
 
-const DEFAULT_PORT = 5000;
+const PORT = { min: 1, max: 65535, fallback: 5000 };
+const anyOf = (end: UdpEnd): string => end.address.includes(":") ? "::" : "0.0.0.0";
 
-export default function udp(api: PluginApi): VportOps<UdpTypeOptions> {
-  function parseOptions(raw: ReadonlyMap<string, string>): UdpTypeOptions {
+export default (api: PluginApi): VportOps<Options> => ({
+  apiVersion: 1,
+  type: "udp",
+  summary: "Ethernet frames in UDP datagrams, as QEMU's dgram and socket netdevs",
+  headroom: 0,
+  parseOptions(raw): Options {
     api.options.only(raw, ["remote", "local_address", "local_port"]);
-    const remote = api.options.required(raw, "remote");
-    const [, bracketed, plain, port] = /^(?:\[(.+)\]|([^:]+)):(\d{1,5})$/.exec(remote) ?? [];
-    const remoteAddress = bracketed ?? plain ?? "";
-    const remotePort = Number(port);
-    if (!api.isAddress(remoteAddress) || !(remotePort >= 1 && remotePort <= 65535)) {
-      const wanted = "an address and a port, as 192.0.2.7:5000 or [2001:db8::7]:5000";
-      throw new api.OptionError("remote", `Option remote must be ${wanted}: it is "${remote}"`);
+    api.options.required(raw, "remote");
+    const remote = api.options.end(raw, "remote")!;
+    const address = raw.get("local_address") ?? anyOf(remote);
+    if (!api.isAddress(address) || address.includes(":") !== remote.address.includes(":")) {
+      const message = `must be an address of the same family as remote: it is "${address}"`;
+      throw new api.OptionError("local_address", `Option local_address ${message}`);
     }
-    const any = remoteAddress.includes(":") ? "::" : "0.0.0.0";
-    const localAddress = raw.get("local_address") ?? any;
-    if (!api.isAddress(localAddress) || localAddress.includes(":") !== any.includes(":")) {
-      const wanted = "an address of the same family as remote";
-      throw new api.OptionError(
-        "local_address",
-        `Option local_address must be ${wanted}: it is "${localAddress}"`,
-      );
-    }
-    const range = { min: 1, max: 65535, fallback: DEFAULT_PORT };
-    const localPort = api.options.integer(raw, "local_port", range);
-    return { localAddress, localPort, remoteAddress, remotePort };
-  }
-
-  function formatOptions(options: UdpTypeOptions): ReadonlyMap<string, string> {
-    const { localAddress, localPort, remoteAddress, remotePort } = options;
-    const isV6 = remoteAddress.includes(":");
-    const shown = new Map([
-      ["remote", `${isV6 ? `[${remoteAddress}]` : remoteAddress}:${remotePort}`],
-    ]);
-    if (localAddress !== (isV6 ? "::" : "0.0.0.0")) shown.set("local_address", localAddress);
-    if (localPort !== DEFAULT_PORT) shown.set("local_port", `${localPort}`);
+    return { remote, local: { address, port: api.options.integer(raw, "local_port", PORT) } };
+  },
+  formatOptions({ remote, local }): ReadonlyMap<string, string> {
+    const address = remote.address.includes(":") ? `[${remote.address}]` : remote.address;
+    const shown = new Map([["remote", `${address}:${remote.port}`]]);
+    if (local.address !== anyOf(remote)) shown.set("local_address", local.address);
+    if (local.port !== PORT.fallback) shown.set("local_port", `${local.port}`);
     return shown;
-  }
-
-  function create(params: VportParams<UdpTypeOptions>): Vport {
-    const { host, portNo, options } = params;
-    const socket = api.openUdp({
-      local: { address: options.localAddress, port: options.localPort },
-      remote: { address: options.remoteAddress, port: options.remotePort },
-      shared: params.threads > 1,
-      refused: (reason, size) => host.countTxDrop(portNo, reason, size),
-    });
-    const receiver: Receiver = {
-      fd: socket.fd,
-      receive(budget): number {
-        for (let count = 0; count < budget; count++) {
-          const packet = host.allocate();
-          if (packet === undefined) return count; // the datagram waits in the kernel
-          if (socket.receive(packet) < 0) {
-            host.recycle(packet);
-            return count;
-          }
-          host.receive(portNo, packet);
-        }
-        return budget;
-      },
-    };
+  },
+  create({ host, portNo, options, threads }): Vport {
+    const refused = (reason: number, size: number): void => host.countTxDrop(portNo, reason, size);
+    const socket = api.openUdp({ ...options, shared: threads > 1, refused });
     return {
-      receiver,
-      sender: socket,
-      takesPartialChecksums: false, // a datagram has no place for offload state: the switch finishes frames
-      takesSegmentTrains: false,
+      receiver: api.receiver({ fd: socket.fd, host, portNo, next: (p) => socket.receive(p) >= 0 }),
+      sender: socket, // one system call sends what a round has queued
+      takesPartialChecksums: false, // a datagram has no place for offload state: the switch
+      takesSegmentTrains: false, // completes checksums and cuts trains into frames
       send: (packet) => socket.send(packet),
       close: () => socket.close(),
     };
-  }
-
-  return {
-    apiVersion: 1,
-    type: "udp",
-    summary: "Ethernet frames in UDP datagrams, as QEMU's dgram and socket netdevs",
-    headroom: 0,
-    parseOptions,
-    formatOptions,
-    create,
-  };
-}
+  },
+});

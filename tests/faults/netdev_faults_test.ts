@@ -3,6 +3,8 @@
  * Whatever fails, no descriptor is lost and the error names the call; what is opened next works.
  */
 import assert from "node:assert/strict";
+import { encodeGetFamily, GENL_ID_CTRL } from "../../datapath/netlink/generic_message.ts";
+import { GenericNetlink } from "../../netdev/generic_netlink.ts";
 import { type Libc, libc, replaceLibc } from "../../netdev/libc.ts";
 import { PacketSender } from "../../netdev/packet_sender.ts";
 import { PacketRing } from "../../netdev/packet_socket.ts";
@@ -11,6 +13,9 @@ import { LinkEvents, Rtnetlink } from "../../netdev/rtnetlink.ts";
 import { RxDrop } from "../../netdev/rx_drop.ts";
 import { SystemError } from "../../netdev/system_error.ts";
 import { createPersistentTap, TapQueue } from "../../netdev/tap.ts";
+import { TunnelInput } from "../../netdev/tunnel_input.ts";
+import { TunnelOutput } from "../../netdev/tunnel_output.ts";
+import { pathMtu, probePort } from "../../netdev/tunnel_socket.ts";
 import {
   openDescriptors,
   RecordingHost,
@@ -179,6 +184,34 @@ rootTest("faults: Rtnetlink, LinkEvents", () => {
     net.list();
     events.read();
   });
+});
+
+rootTest("faults: GenericNetlink, a lookup and a dump", () => {
+  everyFault(() => {
+    using netlink = new GenericNetlink();
+    assert.ok(netlink.family("nlctrl") !== undefined);
+    const purpose = { doing: "list families", label: "CTRL_CMD_GETFAMILY" };
+    const request = { type: GENL_ID_CTRL, payload: encodeGetFamily("").slice(0, 4) };
+    assert.ok(netlink.dump(request, purpose).length > 0);
+  });
+});
+
+rootTest("faults: TunnelInput, TunnelOutput, probePort, pathMtu", () => {
+  using _namespace = new TestNamespace();
+  for (const carrier of ["udp", "gre"] as const) {
+    for (const family of [4, 6] as const) {
+      const port = carrier === "udp" ? 4789 : 0;
+      const place = { carrier, family, port, thread: 1, threads: 2 };
+      everyFault(() => new TunnelInput(place).close());
+      const kind = { carrier, family, dontFragment: true, checksum: false };
+      everyFault(() => new TunnelOutput(kind).close());
+    }
+  }
+  everyFault(() => probePort(6, 4789));
+  // A route that can't be asked for is as none.
+  const before = openDescriptors();
+  assert.equal(pathMtu(Uint8Array.of(192, 0, 2, 1)), undefined);
+  assert.equal(openDescriptors(), before);
 });
 
 rootTest("faults: RxDrop.take leaves neither link nor qdisc behind", () => {

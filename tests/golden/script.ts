@@ -9,10 +9,13 @@
  *     $ start, $ stop, $ kill              the daemon
  *     what it printed, stdout before stderr; `exit N` last when N is not 0
  *
- * `DIR` in commands and output stands for the case's folder, `UUID` in output for any UFID.
+ * `DIR` in commands and output stands for the case's folder, `ROOT` for that of the sources, `UUID`
+ * in output for any UFID.
  */
 import { Denovs } from "../e2e/denovs.ts";
 import { run } from "../e2e/process.ts";
+
+const ROOT = new URL("../..", import.meta.url).pathname.replace(/\/$/, "");
 
 /** Words of a command line: blanks separate, single and double quotes join. */
 export function splitWords(line: string): string[] {
@@ -64,7 +67,7 @@ class CaseRunner {
   }
 
   async command(line: string): Promise<string[]> {
-    const words = splitWords(line.replaceAll("DIR", this.#folder));
+    const words = splitWords(line.replaceAll("DIR", this.#folder).replaceAll("ROOT", ROOT));
     switch (words[0]) {
       case "start":
         await this.#denovs.start();
@@ -87,7 +90,10 @@ class CaseRunner {
   }
 
   #output(done: { code: number; stdout: string; stderr: string }): string[] {
-    const text = (done.stdout + done.stderr).replaceAll(this.#folder, "DIR")
+    const text = (done.stdout + done.stderr).replaceAll(this.#folder, "DIR").replaceAll(
+      ROOT,
+      "ROOT",
+    )
       .replace(/\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b/g, "UUID")
       .replace(/\b[0-9a-f]{32}\b/g, "UUID");
     const lines = text === "" ? [] : text.replace(/\n$/, "").split("\n");

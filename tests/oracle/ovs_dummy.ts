@@ -115,6 +115,17 @@ export class OvsDummy {
     return done.stdout;
   }
 
+  /** Changes the configuration database, and waits until the daemon has taken it over. */
+  async vsctl(...args: string[]): Promise<void> {
+    await this.#must("ovs-vsctl", `--db=unix:${this.folder}/db.sock`, "--timeout=20", ...args);
+  }
+
+  /** Changes br0's OpenFlow table (`add-flow`, `del-flows` …), in the version that is named. */
+  async ofctl(version: string, command: string, ...args: string[]): Promise<void> {
+    const bridge = `unix:${this.folder}/br0.mgmt`;
+    await this.#must("ovs-ofctl", "-O", version, command, bridge, ...args);
+  }
+
   async #must(...command: string[]): Promise<void> {
     const done = await run(command, { env: this.#env });
     if (done.code !== 0) throw new Error(`${command.join(" ")}: ${done.stderr}`);

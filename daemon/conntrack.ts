@@ -1,0 +1,179 @@
+/**
+ * Connections of a datapath: the requests ct-dump, ct-flush, ct-stats, ct-limit-set, ct-limit-get,
+ * ct-limit-del, ct-maxconns and ct-maxconns-set. Limits are saved with the datapath; connections are
+ * not. What visits all connections does so in slices, beside the packets.
+ */
+import type { ConnectionStats, Methods } from "./api.ts";
+import type { Backend, ConntrackBackend } from "./backend.ts";
+import { refuse } from "./command_errors.ts";
+import type { ConntrackSettings, Datapath, Model } from "./model.ts";
+import { findDatapath } from "./names.ts";
+import type { Transaction } from "./transaction.ts";
+import type { PlainConnection } from "../datapath/conntrack/connection_info.ts";
+import type { ConnectionCounts } from "../datapath/conntrack/control.ts";
+import { plainConnection } from "../datapath/conntrack/dump_text.ts";
+import { checkZone, parseFilter } from "../datapath/conntrack/filter_text.ts";
+import { CONNECTIONS_MAX_DEFAULT, CONNECTIONS_MAX_LIMIT } from "../datapath/conntrack/layout.ts";
+
+/** The first record: where a walk over all connections begins. */
+const FIRST = 1;
+
+export async function dumpConnections(
+  backend: Backend,
+  model: Model,
+  { dp, zone }: Methods["ct-dump"]["params"],
+): Promise<Methods["ct-dump"]["result"]> {
+  const { control, nowMs } = liveConntrack(findDatapath(model, dp), "dumped");
+  const filter = parseFilter({ zone });
+  const connections: PlainConnection[] = [];
+  for (let at = FIRST; at !== 0;) {
+    at = control.dump(nowMs(), filter, at, (one) => connections.push(plainConnection(one)));
+    await backend.rest();
+  }
+  return { connections };
+}
+
+export async function flushConnections(
+  backend: Backend,
+  model: Model,
+  { dp, ...texts }: Methods["ct-flush"]["params"],
+): Promise<Methods["ct-flush"]["result"]> {
+  const { control, nowMs } = liveConntrack(findDatapath(model, dp), "flushed");
+  const filter = parseFilter(texts);
+  const before = control.count;
+  for (let at = FIRST; at !== 0;) {
+    at = control.flush(nowMs(), filter, at);
+    await backend.rest();
+  }
+  return { deleted: Math.max(0, before - control.count) };
+}
+
+export async function connectionStats(
+  backend: Backend,
+  model: Model,
+  { dp, zone }: Methods["ct-stats"]["params"],
+): Promise<ConnectionStats> {
+  const { control, nowMs } = liveConntrack(findDatapath(model, dp), "counted");
+  if (zone !== undefined) checkZone(zone);
+  const counts: ConnectionCounts = { total: 0, byProtocol: new Map(), byTcpState: new Map() };
+  for (let at = FIRST; at !== 0;) {
+    at = control.tally(nowMs(), zone, at, counts);
+    await backend.rest();
+  }
+  return {
+    total: counts.total,
+    byProtocol: Object.fromEntries(counts.byProtocol),
+    byTcpState: Object.fromEntries(counts.byTcpState),
+    packets: control.stats(),
+    invalid: Object.fromEntries(control.invalidCounts()),
+  };
+}
+
+export function showLimits(
+  model: Model,
+  { dp, zones }: Methods["ct-limit-get"]["params"],
+): Methods["ct-limit-get"]["result"] {
+  const datapath = findDatapath(model, dp);
+  const { defaultLimit, zoneLimits } = datapath.record.conntrack;
+  const wanted = zones ?? Object.keys(zoneLimits).map(Number);
+  const control = datapath.backend.conntrack?.control;
+  return {
+    defaultLimit,
+    zones: wanted.map((zone) => {
+      checkZone(zone);
+      const limit = zoneLimits[`${zone}`] ?? defaultLimit;
+      return { zone, limit, count: control?.zoneCount(zone) ?? 0 };
+    }),
+  };
+}
+
+export function showConnectionsMax(
+  model: Model,
+  { dp }: Methods["ct-maxconns"]["params"],
+): Methods["ct-maxconns"]["result"] {
+  const { record, backend } = findDatapath(model, dp);
+  const max = record.conntrack.connectionsMax ?? CONNECTIONS_MAX_DEFAULT;
+  return { max, count: backend.conntrack?.control.count ?? 0 };
+}
+
+export function setLimits(
+  transaction: Transaction,
+  { dp, defaultLimit, zones = [] }: Methods["ct-limit-set"]["params"],
+): Methods["ct-limit-set"]["result"] {
+  const datapath = findDatapath(transaction.model, dp);
+  const { conntrack } = datapath.record;
+  if (defaultLimit === undefined && zones.length === 0) {
+    refuse("EINVAL", "no limit is given (default=LIMIT, zone=ZONE,limit=LIMIT)");
+  }
+  if (defaultLimit !== undefined) checkLimit(defaultLimit);
+  const zoneLimits: Record<string, number> = { ...conntrack.zoneLimits };
+  for (const { zone, limit } of zones) {
+    checkZone(zone);
+    checkLimit(limit);
+    zoneLimits[`${zone}`] = limit;
+  }
+  change(transaction, datapath, {
+    zoneLimits,
+    ...(defaultLimit === undefined ? {} : { defaultLimit }),
+  });
+  return {};
+}
+
+export function deleteLimits(
+  transaction: Transaction,
+  { dp, isDefault = false, zones = [] }: Methods["ct-limit-del"]["params"],
+): Methods["ct-limit-del"]["result"] {
+  const datapath = findDatapath(transaction.model, dp);
+  if (!isDefault && zones.length === 0) {
+    refuse("EINVAL", "no limit is named (default, zone=ZONE,…)");
+  }
+  for (const zone of zones) checkZone(zone);
+  const gone = new Set(zones.map(String));
+  const kept = Object.entries(datapath.record.conntrack.zoneLimits).filter(([zone]) =>
+    !gone.has(zone)
+  );
+  change(transaction, datapath, {
+    zoneLimits: Object.fromEntries(kept),
+    ...(isDefault ? { defaultLimit: 0 } : {}),
+  });
+  return {};
+}
+
+export function setConnectionsMax(
+  transaction: Transaction,
+  { dp, max }: Methods["ct-maxconns-set"]["params"],
+): Methods["ct-maxconns-set"]["result"] {
+  const datapath = findDatapath(transaction.model, dp);
+  const most = datapath.backend.conntrack?.control.connectionsLimit ?? CONNECTIONS_MAX_LIMIT;
+  if (!Number.isInteger(max) || max < 0 || max > CONNECTIONS_MAX_LIMIT) {
+    refuse("EINVAL", `maxconns must be 0 … ${CONNECTIONS_MAX_LIMIT}: current value is ${max}`);
+  }
+  if (max > most) {
+    refuse(
+      "EINVAL",
+      `the running datapath was made for ${most} connections: set a larger maxconns while no ` +
+        "daemon runs",
+    );
+  }
+  change(transaction, datapath, { connectionsMax: max });
+  return {};
+}
+
+function change(
+  transaction: Transaction,
+  datapath: Datapath,
+  changes: Partial<ConntrackSettings>,
+): void {
+  const conntrack = { ...datapath.record.conntrack, ...changes };
+  transaction.setDatapath(datapath, { conntrack });
+}
+
+function liveConntrack({ backend }: Datapath, done: string): ConntrackBackend {
+  return backend.conntrack ??
+    refuse("ENOTCONN", `no daemon is running that could have connections to be ${done}`);
+}
+
+function checkLimit(limit: number): void {
+  if (Number.isInteger(limit) && limit >= 0 && limit <= 0xffffffff) return;
+  refuse("EINVAL", `a limit must be 0 (none) … ${0xffffffff}: current value is ${limit}`);
+}

@@ -1,0 +1,93 @@
+/** Reading one fragment: which packet it is of, where in it, and what of it (RFC 791 §3.1, RFC 8200 §4.5). */
+import type { Packet } from "../packet/packet.ts";
+import { ctDrop } from "./reasons.ts";
+
+const INVALID = ctDrop("ct-fragment-invalid");
+const PACKET_MAX = 65535;
+const NEXTHDR_FRAGMENT = 44;
+
+/** It is no fragment. */
+export const FRAGMENT_NONE = -2;
+/** Words of a key: zone, protocol and version; identification; addresses. */
+export const FRAGMENT_KEY_WORDS = 10;
+
+/** The fragment that was read last. Made once. */
+export class Fragment {
+  /** Says which packet it is of. The source's words are 2 … 5, the destination's 6 … 9. */
+  readonly key: Int32Array = new Int32Array(FRAGMENT_KEY_WORDS);
+  /** Where its payload belongs in the packet's. */
+  offset = 0;
+  /** Buffer offset of the payload. */
+  dataAt = 0;
+  size = 0;
+  isLast = false;
+  /** Bytes of L3 headers in front of the fragmented part, without IPv6's fragment header. */
+  unfragmentable = 0;
+  /** IPv6: what follows the fragment header. */
+  nextHeader = 0;
+
+  /** Reads a packet with l3At set. 0: it is a fragment; FRAGMENT_NONE; or a drop verdict. */
+  read(packet: Packet, zone: number): number {
+    const { view, l3At } = packet;
+    if (l3At + 20 > packet.end) return INVALID;
+    const isIpv4 = view.getUint8(l3At) >>> 4 === 4;
+    return isIpv4 ? this.#readIpv4(packet, zone) : this.#readIpv6(packet, zone);
+  }
+
+  #readIpv4(packet: Packet, zone: number): number {
+    const { view, l3At } = packet;
+    const headerSize = (view.getUint8(l3At) & 0x0f) << 2;
+    const total = view.getUint16(l3At + 2);
+    const field = view.getUint16(l3At + 6);
+    if ((field & 0x3fff) === 0) return FRAGMENT_NONE;
+    if (headerSize < 20 || total < headerSize || l3At + total > packet.end) return INVALID;
+    this.offset = (field & 0x1fff) << 3;
+    this.isLast = (field & 0x2000) === 0;
+    this.dataAt = l3At + headerSize;
+    // Only the last one may end anywhere: what is over is of no use.
+    this.size = this.isLast ? total - headerSize : (total - headerSize) & ~7;
+    this.unfragmentable = headerSize;
+    const key = this.key;
+    key[0] = zone << 16 | view.getUint8(l3At + 9) << 8 | 4;
+    key[1] = view.getUint16(l3At + 4);
+    key.fill(0, 2);
+    key[2] = view.getInt32(l3At + 12);
+    key[6] = view.getInt32(l3At + 16);
+    return this.#isSane() ? 0 : INVALID;
+  }
+
+  #readIpv6(packet: Packet, zone: number): number {
+    const { view, l3At } = packet;
+    if (l3At + 40 > packet.end) return INVALID;
+    const end = l3At + 40 + view.getUint16(l3At + 4);
+    if (end > packet.end) return INVALID;
+    let next = view.getUint8(l3At + 6);
+    let at = l3At + 40;
+    while (next !== NEXTHDR_FRAGMENT) {
+      if (next !== 0 && next !== 43 && next !== 60) return FRAGMENT_NONE;
+      if (at + 8 > end) return INVALID;
+      next = view.getUint8(at);
+      at += (view.getUint8(at + 1) + 1) << 3;
+    }
+    if (at + 8 > end) return INVALID;
+    const field = view.getUint16(at + 2);
+    this.offset = field & 0xfff8;
+    this.isLast = (field & 1) === 0;
+    this.dataAt = at + 8;
+    this.size = end - this.dataAt;
+    this.unfragmentable = at - l3At;
+    this.nextHeader = view.getUint8(at);
+    const key = this.key;
+    key[0] = zone << 16 | 6;
+    key[1] = view.getInt32(at + 4);
+    for (let word = 0; word < 8; word++) key[2 + word] = view.getInt32(l3At + 8 + word * 4);
+    if (!this.isLast && (this.size & 7) !== 0) return INVALID;
+    return this.#isSane() ? 0 : INVALID;
+  }
+
+  /** Whether the fragment has a payload and the packet could be whole with it. */
+  #isSane(): boolean {
+    const isEmpty = this.size === 0 && !(this.isLast && this.offset === 0);
+    return !isEmpty && this.unfragmentable + this.offset + this.size <= PACKET_MAX;
+  }
+}

@@ -1,0 +1,297 @@
+/** Connection tracking with real hosts: translation, errors, resets, fragments, floods, FTP. */
+import assert from "node:assert/strict";
+import { type Lab, type Namespace, type Peer, rootTest, withLab } from "./lab.ts";
+import { eventually } from "./process.ts";
+import {
+  askUdp,
+  assertAccounts,
+  introduce,
+  sendFrames,
+  sendTcp,
+  serveTcp,
+  serveUdp,
+  twoHosts,
+} from "./traffic.ts";
+
+/** What hosts behind the translation look like from b. */
+const OUTSIDE = "10.0.0.100";
+const OUTSIDE6 = "fd00::100";
+/** What a calls b. */
+const SERVICE = "10.0.0.99";
+
+const ARP = "eth_type(0x0806)";
+const IPV4 = "eth_type(0x0800)";
+const IPV6 = "eth_type(0x86dd)";
+
+async function addFlows(lab: Lab, flows: readonly (readonly [string, string])[]): Promise<void> {
+  for (const [flow, actions] of flows) await lab.denovs.cli("flow-add", "br0", flow, actions);
+}
+
+/** Hosts a and b; a is seen as OUTSIDE, and reaches b also as SERVICE. Only a may open connections. */
+async function translatedHosts(lab: Lab): Promise<{ a: Peer; b: Peer }> {
+  const { a, b } = await twoHosts(lab, { flows: false, v6: true });
+  const accept = "ct_state(+trk-new-inv)";
+  await addFlows(lab, [
+    [`in_port(1),${ARP}`, "2"],
+    [`in_port(2),${ARP}`, "1"],
+    // From a: destination first, then source, each in a zone of its own.
+    [
+      `in_port(1),recirc_id(0),${IPV4},ipv4(dst=${SERVICE})`,
+      "ct(commit,zone=2,nat(dst=10.0.0.2)),recirc(1)",
+    ],
+    [`in_port(1),recirc_id(0),${IPV4},ipv4(dst=10.0.0.2)`, "ct(zone=2,nat),recirc(1)"],
+    [
+      `in_port(1),recirc_id(1),ct_state(-inv),${IPV4}`,
+      `ct(commit,zone=1,nat(src=${OUTSIDE})),recirc(4)`,
+    ],
+    [`in_port(1),recirc_id(4),ct_state(+trk-inv),${IPV4}`, "2"],
+    [`in_port(2),recirc_id(0),${IPV4}`, "ct(zone=1,nat),recirc(2)"],
+    [`in_port(2),recirc_id(2),${accept},${IPV4}`, "ct(zone=2,nat),recirc(3)"],
+    [`in_port(2),recirc_id(3),${IPV4}`, "1"],
+    [`in_port(1),recirc_id(0),${IPV6}`, `ct(commit,zone=3,nat(src=${OUTSIDE6})),2`],
+    [`in_port(2),recirc_id(0),${IPV6}`, "ct(zone=3,nat),recirc(5)"],
+    [`in_port(2),recirc_id(5),${accept},${IPV6}`, "1"],
+  ]);
+  await introduce(a, SERVICE, b.mac);
+  await introduce(a, "10.0.0.2", b.mac);
+  await introduce(a, "fd00::2", b.mac);
+  await introduce(b, OUTSIDE, a.mac);
+  await introduce(b, OUTSIDE6, a.mac);
+  return { a, b };
+}
+
+async function connections(lab: Lab, ...words: string[]): Promise<string> {
+  return await lab.denovs.cli("ct-dump", "br0", ...words);
+}
+
+rootTest(
+  "conntrack: TCP and UDP with source and destination translated",
+  () =>
+    withLab(async (lab) => {
+      const { a, b } = await translatedHosts(lab);
+      await serveTcp(b);
+      await sendTcp(a, SERVICE, { megabytes: 200 });
+      await sendTcp(a, "10.0.0.2", { megabytes: 100 });
+      await sendTcp(a, "fd00::2", { megabytes: 100 });
+      await serveUdp(b, "10.0.0.2", 7000);
+      assert.equal(await askUdp(a, SERVICE, 7000, { count: 10, size: 1000 }), 10);
+      assert.equal(await a.ping(SERVICE), 3);
+      assert.equal(await a.ping("fd00::2"), 3);
+      const dump = await connections(lab, "zone=1");
+      assert.match(
+        dump,
+        /^udp,orig=\(src=10\.0\.0\.1,dst=10\.0\.0\.2,sport=(\d+),dport=7000\),reply=\(src=10\.0\.0\.2,dst=10\.0\.0\.100,sport=7000,dport=\1\),zone=1$/m,
+      );
+      assert.match(dump, /^tcp,.*protoinfo=\(state=TIME_WAIT\)$/m);
+      assert.match(dump, /^icmp,.*id=\d+,type=8,code=0\),reply=.*type=0/m);
+      assert.match(await connections(lab, "zone=2"), /dst=10\.0\.0\.99,.*reply=\(src=10\.0\.0\.2,/);
+      assert.equal(await a.checksumErrors(), 0);
+      assert.equal(await b.checksumErrors(), 0);
+      // b may not open connections.
+      assert.equal(await b.ping(OUTSIDE, { count: 1 }), 0);
+      await lab.denovs.cli("ct-flush", "br0");
+      assert.equal(await connections(lab), "");
+      await assertAccounts(lab);
+    }),
+);
+
+/** Sends a datagram to a closed port; what the kernel says to the socket. */
+const ASK_CLOSED = `
+import socket, sys
+s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(3)
+s.connect((sys.argv[1], 9999))
+s.send(b"anybody there?")
+try:
+    s.recv(100)
+except Exception as error:
+    print(type(error).__name__)
+`;
+
+const CONNECT_CLOSED = ASK_CLOSED.replace("SOCK_DGRAM", "SOCK_STREAM").replace(
+  `s.connect((sys.argv[1], 9999))
+s.send(b"anybody there?")
+try:
+    s.recv(100)`,
+  `try:
+    s.connect((sys.argv[1], 9999))`,
+);
+
+async function python(host: Namespace, script: string, ...args: string[]): Promise<string> {
+  return (await host.run(["/usr/bin/python3", "-c", script, ...args])).stdout.trim();
+}
+
+rootTest(
+  "conntrack: ICMP errors and resets find back through the translation",
+  () =>
+    withLab(async (lab) => {
+      const { a } = await translatedHosts(lab);
+      for (const address of [SERVICE, "fd00::2"]) {
+        assert.equal(await python(a, ASK_CLOSED, address), "ConnectionRefusedError", address);
+        assert.equal(await python(a, CONNECT_CLOSED, address), "ConnectionRefusedError", address);
+      }
+      // What was answered by nothing but a reset is forgotten at once.
+      assert.doesNotMatch(await connections(lab), /^tcp,/m);
+      assert.match(await lab.denovs.cli("ct-stats", "br0", "-m"), /^ {2}related: [1-9]/m);
+      await assertAccounts(lab);
+    }),
+);
+
+rootTest(
+  "conntrack: fragments are reassembled, tracked and leave as fragments",
+  () =>
+    withLab(async (lab) => {
+      const { a, b } = await translatedHosts(lab);
+      await serveUdp(b, "10.0.0.2", 7000);
+      await serveUdp(b, "fd00::2", 7000);
+      assert.equal(await askUdp(a, SERVICE, 7000, { count: 5, size: 8000 }), 5);
+      assert.equal(await askUdp(a, SERVICE, 7000, { count: 3, size: 65000 }), 3);
+      assert.equal(await askUdp(a, "fd00::2", 7000, { count: 5, size: 8000 }), 5);
+      assert.equal(await a.ping(SERVICE, { size: 20000 }), 3);
+      assert.equal(await a.ping("fd00::2", { size: 20000 }), 3);
+      assert.equal(await b.counter("IpReasmFails"), 0);
+      assert.ok(await b.counter("IpReasmOKs") >= 11, "b got fragments");
+      assert.ok(await b.counter("Ip6ReasmOKs") >= 8, "b got fragments of IPv6");
+      assert.equal(await a.checksumErrors(), 0);
+      const { counters } = await lab.denovs.show("br0");
+      assert.equal(counters.held, 0);
+      await assertAccounts(lab);
+      // A first fragment without its others waits, and goes with its reason.
+      const lone = `${b.mac}${a.mac}`.replaceAll(":", "") +
+        "080045000024000120004011469c0a0000010a000002" + "0400003500180000" + "00".repeat(8);
+      assert.equal(await sendFrames(a, [lone]), 1);
+      await eventually(
+        "the fragment waits",
+        async () => (await lab.denovs.show("br0")).counters.held === 1,
+      );
+      await eventually("the fragment is given up", async () => {
+        const { counters: now } = await lab.denovs.show("br0");
+        return now.held === 0 && now.drops["ct-fragment-timeout"] === 1;
+      }, { timeoutMs: 40_000, everyMs: 1000 });
+      await assertAccounts(lab);
+    }),
+);
+
+rootTest(
+  "conntrack: a half-open flood stays bounded, and established traffic goes on",
+  () =>
+    withLab(async (lab) => {
+      const { a, b } = await translatedHosts(lab);
+      const { denovs } = lab;
+      await denovs.cli("ct-maxconns", "br0", "500");
+      const nobody = `in_port(1),recirc_id(0),${IPV4},ipv4(dst=10.0.0.55)`;
+      await addFlows(lab, [[nobody, "ct(commit,zone=9),2"]]);
+      await serveTcp(b);
+      const traffic = sendTcp(a, SERVICE, { megabytes: 600 });
+      const head = `${b.mac}${a.mac}`.replaceAll(":", "") + "0800";
+      const syns = Array.from({ length: 20_000 }, (_, at) => synFrom(head, at));
+      assert.equal(await sendFrames(a, syns), syns.length);
+      await traffic;
+      const { max, count } = JSON.parse(await denovs.cli("ct-maxconns", "br0", "--json"));
+      assert.equal(max, 500);
+      assert.ok(count > 100 && count <= 500, `${count} connections`);
+      await sendTcp(a, SERVICE, { megabytes: 20 });
+      assert.match(await denovs.cli("ct-stats", "br0", "-m"), /early_drop: [1-9]\d{3}/);
+      await assertAccounts(lab);
+    }),
+);
+
+/** A SYN to nobody's port 9 from 10.1.x.y; checksums right. */
+function synFrom(head: string, at: number): string {
+  const frame = new Uint8Array(40);
+  const view = new DataView(frame.buffer);
+  frame.set([0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6], 0);
+  frame.set([10, 1, at >> 8, at & 255, 10, 0, 0, 55], 12);
+  view.setUint16(20, 1024 + (at % 50_000));
+  view.setUint16(22, 9);
+  view.setUint32(24, at * 7919);
+  frame.set([0x50, 0x02, 0x10, 0], 32);
+  view.setUint16(10, checksum(view, 0, 20, 0));
+  view.setUint16(36, checksum(view, 20, 40, sumOf(view, 12, 20) + 6 + 20));
+  return head + frame.toHex();
+}
+
+function sumOf(view: DataView, from: number, end: number): number {
+  let sum = 0;
+  for (let at = from; at < end; at += 2) sum += view.getUint16(at);
+  return sum;
+}
+
+function checksum(view: DataView, from: number, end: number, start: number): number {
+  let sum = start + sumOf(view, from, end);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
+  return ~sum & 0xffff;
+}
+
+const FTP_SERVER = `
+import sys
+from pyftpdlib.authorizers import DummyAuthorizer
+from pyftpdlib.handlers import FTPHandler
+from pyftpdlib.servers import FTPServer
+authorizer = DummyAuthorizer()
+authorizer.add_anonymous(sys.argv[1])
+handler = FTPHandler
+handler.authorizer = authorizer
+handler.permit_foreign_addresses = False
+FTPServer((sys.argv[2], 21), handler).serve_forever()
+`;
+
+const FTP_CLIENT = `
+import ftplib, hashlib, sys
+for passive in (True, False):
+    ftp = ftplib.FTP(timeout=5)
+    ftp.connect(sys.argv[1], 21)
+    ftp.login()
+    ftp.set_pasv(passive)
+    digest = hashlib.sha256()
+    ftp.retrbinary("RETR file", digest.update)
+    print("passive" if passive else "active", digest.hexdigest())
+    ftp.quit()
+`;
+
+rootTest(
+  "conntrack: FTP, passive and active, through source translation",
+  () =>
+    withLab(async (lab) => {
+      const { a, b } = await twoHosts(lab, { flows: false });
+      const related = "ct_state(+trk+new+rel)";
+      const known = "ct_state(+trk-new+est)";
+      await addFlows(lab, [
+        [`in_port(1),${ARP}`, "2"],
+        [`in_port(2),${ARP}`, "1"],
+        [`in_port(1),recirc_id(0),${IPV4},ipv4(proto=6)`, "ct(zone=1,nat),recirc(1)"],
+        [
+          `in_port(1),recirc_id(1),ct_state(+trk+new-rel),${IPV4},ipv4(proto=6),tcp(dst=21)`,
+          `ct(commit,zone=1,helper=ftp,nat(src=${OUTSIDE})),2`,
+        ],
+        [`in_port(1),recirc_id(1),${known},${IPV4},ipv4(proto=6)`, "2"],
+        [`in_port(1),recirc_id(1),${related},${IPV4},ipv4(proto=6)`, "ct(commit,zone=1,nat),2"],
+        [`in_port(2),recirc_id(0),${IPV4},ipv4(proto=6)`, "ct(zone=1,nat),recirc(2)"],
+        [`in_port(2),recirc_id(2),${known},${IPV4},ipv4(proto=6)`, "1"],
+        [`in_port(2),recirc_id(2),${related},${IPV4},ipv4(proto=6)`, "ct(commit,zone=1,nat),1"],
+      ]);
+      await introduce(b, OUTSIDE, a.mac);
+      const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+      const folder = `${lab.folder}/ftp`;
+      Deno.mkdirSync(folder);
+      Deno.writeFileSync(`${folder}/file`, bytes);
+      b.start(["/usr/bin/python3", "-c", FTP_SERVER, folder, "10.0.0.2"]);
+      await eventually(
+        "the ftp server listens",
+        async () => (await b.run(["ss", "-Hltn", "sport = :21"])).stdout.trim() !== "",
+      );
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+      assert.equal(
+        await python(a, FTP_CLIENT, "10.0.0.2"),
+        `passive ${digest}\nactive ${digest}`,
+      );
+      const dump = await connections(lab, "-m");
+      assert.match(dump, /,helper=ftp$/m);
+      assert.equal(
+        dump.match(/,parent=\(src=10\.0\.0\.1,dst=10\.0\.0\.2,sport=\d+,dport=21\)$/gm)?.length,
+        2,
+      );
+      assert.match(await lab.denovs.cli("ct-stats", "br0", "-m"), /expected: 2$/m);
+      await assertAccounts(lab);
+    }),
+);

@@ -1,0 +1,122 @@
+/** The kinds of test: what `deno task test` (run.ts) runs. Every test file belongs to one. */
+
+/** One kind of test: a `deno test` run, or a program whose exit status is the one result. */
+export interface Kind {
+  readonly name: string;
+  /** What it shows, for `--help`. */
+  readonly about: string;
+  /** Files and folders given to `deno test`. */
+  readonly paths?: readonly string[];
+  /** Permissions of `deno test`; default all. */
+  readonly permissions?: readonly string[];
+  /** A program instead of `deno test`. */
+  readonly command?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Part of `deno task test` without arguments. */
+  readonly byDefault: boolean;
+}
+
+const EXE = "dist/denovs";
+const UNITS = [
+  "cli/",
+  "daemon/",
+  "vports/",
+  "netdev/",
+  "examples/",
+  "tools/",
+  "tests/tidy_test.ts",
+];
+
+/** In the order in which they run. */
+export const KINDS: readonly Kind[] = [
+  {
+    name: "check",
+    about: "every file type-checks",
+    command: [Deno.execPath(), "check", "--quiet", "."],
+    byDefault: true,
+  },
+  {
+    name: "unit-datapath",
+    about: "unit and property tests of datapath/, with no permission",
+    paths: ["datapath/"],
+    permissions: ["--no-prompt"],
+    byDefault: true,
+  },
+  { name: "unit", about: "unit tests of everything else", paths: UNITS, byDefault: true },
+  {
+    name: "threads",
+    about: "what threads share, under all of them at once",
+    paths: ["tests/threads/"],
+    byDefault: true,
+  },
+  {
+    name: "fuzz",
+    about: "hostile packets and messages",
+    paths: ["tests/fuzz/"],
+    byDefault: true,
+  },
+  {
+    name: "property",
+    about: "the switch against a model",
+    paths: ["tests/property/"],
+    byDefault: true,
+  },
+  {
+    name: "property-threads-2",
+    about: "the same with two packet threads",
+    paths: ["tests/property/"],
+    env: { DENOVS_TEST_THREADS: "2" },
+    byDefault: true,
+  },
+  {
+    name: "oracle",
+    about: "same input to Open vSwitch, same answers",
+    paths: ["tests/oracle/"],
+    byDefault: true,
+  },
+  {
+    name: "faults",
+    about: "every system call fails once",
+    paths: ["tests/faults/"],
+    byDefault: true,
+  },
+  {
+    name: "golden",
+    about: "text cases with a virtual clock",
+    paths: ["tests/golden/"],
+    byDefault: true,
+  },
+  {
+    name: "build",
+    about: `makes ${EXE}`,
+    command: [Deno.execPath(), "task", "build"],
+    byDefault: true,
+  },
+  {
+    name: "golden-exe",
+    about: `the same with ${EXE}`,
+    paths: ["tests/golden/"],
+    env: { DENOVS_EXE: EXE },
+    byDefault: true,
+  },
+  {
+    name: "e2e",
+    about: "real devices in network namespaces, from the sources",
+    paths: ["tests/e2e/"],
+    byDefault: true,
+  },
+  {
+    name: "e2e-threads-2",
+    about: "the same with two packet threads",
+    paths: ["tests/e2e/"],
+    env: { DENOVS_TEST_THREADS: "2" },
+    byDefault: true,
+  },
+  {
+    name: "e2e-exe",
+    about: `the same with ${EXE}`,
+    paths: ["tests/e2e/"],
+    env: { DENOVS_EXE: EXE },
+    byDefault: true,
+  },
+];

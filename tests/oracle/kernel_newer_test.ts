@@ -1,0 +1,3 @@
+import { kernelTests } from "./kernel_suite.ts";
+
+kernelTests("newer");
