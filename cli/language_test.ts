@@ -38,6 +38,41 @@ Deno.test("flow-parse reads its own JSON and netlink attributes back", async () 
   assert.deepEqual(JSON.parse(netlink.printed), first);
 });
 
+Deno.test("flow-parse keeps attributes that it does not know, in every form", async () => {
+  const netlink = "0600c80001020000080003000100000010000400000000000000000000000000";
+  const mask = "0600c8000102000008000300ffffffff10000400000000000000000000000000";
+  const first = JSON.parse(
+    (await runCli(["flow-parse", `nl:${netlink}/${mask}`, "--json"])).printed,
+  );
+  assert.equal(first.flow, "in_port(1),eth(),key200(01 02/01 02)");
+  assert.match(first.netlink.key, /0600c80001020000/);
+  assert.match(first.netlink.mask, /0600c80001020000/);
+  for (const again of [first.flow, JSON.stringify(first.key)]) {
+    const { printed } = await runCli(["flow-parse", again, "--json"]);
+    assert.deepEqual(JSON.parse(printed), first);
+  }
+});
+
+Deno.test("flow-parse reads the netlink attributes that only userspace has, without --dialect", async () => {
+  for (
+    const [flow, actions] of [
+      ["packet_type(ns=1,id=0x800)", "lb_output(1)"],
+      ["tunnel(tun_id=1,dst=192.0.2.1,gtpu(flags=1)),in_port(1)", "1"],
+    ] as const
+  ) {
+    const first = JSON.parse((await runCli(["flow-parse", flow, actions, "--json"])).printed);
+    assert.equal(first.netlink.dialect, "userspace");
+    const { key, mask, actions: list } = first.netlink;
+    const again = await runCli(["flow-parse", `nl:${key}/${mask}`, `nl:${list}`, "--json"]);
+    assert.deepEqual(JSON.parse(again.printed), first);
+  }
+});
+
+Deno.test("flow-parse --explain knows packet_type", async () => {
+  const { printed } = await runCli(["flow-parse", "--explain", "packet_type(ns=1,id=0x800)"]);
+  assert.match(printed, /^ {2}packet_type ns 1 +packets without an Ethernet header$/m);
+});
+
 Deno.test("flow-parse --explain says every field and action in words", async () => {
   const { printed } = await runCli([
     "flow-parse",
@@ -88,6 +123,29 @@ Deno.test("packet-make makes what packet-parse shows", async () => {
   assert.deepEqual(packets[0].size, 100);
   assert.equal(packets[0].flow, `recirc_id(0),${flow}`);
   assert.equal(packets[0].key.udp.dst, 53);
+});
+
+Deno.test("packet-make takes what a frame does not say, and flows that leave NSH's type open", async () => {
+  const flow = "tunnel(tun_id=1),ct_mark(5),in_port(3),eth_type(0x894f),nsh(c2=0x7)";
+  const { printed } = await runCli(["packet-make", flow]);
+  const parsed = await runCli(["packet-parse", printed.trim()]);
+  assert.match(parsed.printed, /nsh\(.*mdtype=1,.*c2=0x7,/);
+});
+
+Deno.test("packet-make picks a protocol where IPv6 leaves it open", async () => {
+  const inner = ["ipv6(frag=later)", "ipv6(frag=first)", "ipv6_exthdrs(0)", "ipv6_exthdrs(nonext)"];
+  for (const flow of inner) {
+    const { status, noted } = await runCli(["packet-make", `eth_type(0x86dd),${flow}`]);
+    assert.equal(status, 0, `${flow}: ${noted}`);
+  }
+});
+
+Deno.test("packet-make refuses what no packet has", async () => {
+  for (const flow of ["ipv6(proto=44)", "ipv6(proto=6,frag=later)"]) {
+    const { status, noted } = await runCli(["packet-make", `eth_type(0x86dd),${flow}`]);
+    assert.equal(status, 1, flow);
+    assert.match(noted, /no packet has this key: one with these headers is .*ipv6\(/);
+  }
 });
 
 Deno.test("packet-parse takes blanks, colons and several frames; refuses what is no hexadecimal", async () => {

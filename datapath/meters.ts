@@ -112,7 +112,7 @@ export class MeterReader {
 
   /**
    * Counts a packet of `size` bytes. True: it exceeds a band and is to be dropped. A meter that is not
-   * there lets all pass. `nowMs`: monotonic; what lies behind another thread's clock is its now.
+   * there lets all pass. `nowMs`: monotonic; what lies behind another thread's time is its now.
    */
   check(id: number, size: number, nowMs: number): boolean {
     const slots = this.#slots;
@@ -261,7 +261,8 @@ function charge(records: Float64Array, at: number, size: number, nowMs: number):
   const used = records[at + USED]!;
   // More time than fills every bucket counts as that much.
   const elapsedMs = Math.min(Math.max(nowMs - used, 0), records[at + FULL_MS]!);
-  records[at + USED] = nowMs;
+  // Threads look at the clock once a round: if the time went back, the next one would fill up twice.
+  records[at + USED] = Math.max(used, nowMs);
   records[at + PACKETS]! += 1;
   records[at + BYTES]! += size;
   const cost = records[at + IS_KBPS] === 1 ? size * 8 : 1000;

@@ -66,11 +66,16 @@ Deno.test("MeterReader: kbps: bits, so that small packets pass more often", () =
   assert.equal(reader.check(7, 125, 1001), false);
 });
 
-Deno.test("MeterReader: a clock that lags behind another thread's fills nothing and is taken on", () => {
+Deno.test("MeterReader: a thread whose time lags behind another's fills nothing, nor does the other again", () => {
   const { reader } = make(pps(7, 1000, 2));
   assert.equal(passing(reader, 7, 9, 100, 1000), 2);
-  assert.equal(reader.check(7, 100, 500), true);
-  assert.equal(reader.check(7, 100, 501), false);
+  assert.equal(reader.check(7, 100, 999), true);
+  assert.equal(reader.check(7, 100, 1000), true);
+  assert.equal(passing(reader, 7, 2, 100, 1001), 1);
+  for (let round = 0; round < 9; round++) {
+    assert.equal(passing(reader, 7, 2, 100, 1000), 0);
+    assert.equal(passing(reader, 7, 2, 100, 1001), 0);
+  }
 });
 
 Deno.test("MeterReader: the largest rates and bursts don't overflow", () => {

@@ -12,11 +12,15 @@ export interface Kind {
   /** A program instead of `deno test`. */
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** How many files run at a time; default 1. */
+  readonly jobs?: number;
   /** Part of `deno task test` without arguments. */
   readonly byDefault: boolean;
 }
 
 const EXE = "dist/denovs";
+/** End-to-end tests wait more than they work, each in namespaces of its own. */
+const E2E_JOBS = 3;
 const UNITS = [
   "cli/",
   "daemon/",
@@ -40,6 +44,7 @@ export const KINDS: readonly Kind[] = [
     about: "unit and property tests of datapath/, with no permission",
     paths: ["datapath/"],
     permissions: ["--no-prompt"],
+    jobs: 2,
     byDefault: true,
   },
   { name: "unit", about: "unit tests of everything else", paths: UNITS, byDefault: true },
@@ -103,12 +108,14 @@ export const KINDS: readonly Kind[] = [
     name: "e2e",
     about: "real devices in network namespaces, from the sources",
     paths: ["tests/e2e/"],
+    jobs: E2E_JOBS,
     byDefault: true,
   },
   {
     name: "e2e-threads-2",
     about: "the same with two packet threads",
     paths: ["tests/e2e/"],
+    jobs: E2E_JOBS,
     env: { DENOVS_TEST_THREADS: "2" },
     byDefault: true,
   },
@@ -116,6 +123,7 @@ export const KINDS: readonly Kind[] = [
     name: "e2e-exe",
     about: `the same with ${EXE}`,
     paths: ["tests/e2e/"],
+    jobs: E2E_JOBS,
     env: { DENOVS_EXE: EXE },
     byDefault: true,
   },

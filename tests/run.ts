@@ -77,7 +77,12 @@ const KIND_TIMEOUT_MS = 420_000;
 function start(kind: Kind, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(args[0] ?? "", {
     args: args.slice(1),
-    env: { ...kind.env, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" },
+    env: {
+      ...kind.env,
+      DENO_JOBS: String(kind.jobs ?? 1),
+      NO_COLOR: "1",
+      DENO_NO_UPDATE_CHECK: "1",
+    },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -145,6 +150,7 @@ async function explain(kind: Kind, tally: Tally): Promise<void> {
 
 function denoTest(kind: Kind): string[] {
   const flags = ["--no-check", "--quiet", "--permit-no-files", ...(kind.permissions ?? ["-A"])];
+  if (kind.jobs !== undefined) flags.push("--parallel");
   return [Deno.execPath(), "test", ...flags];
 }
 

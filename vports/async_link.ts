@@ -18,6 +18,10 @@ export const TX_DROPPED = 5;
 export const TX_DROPPED_SIZE = 6;
 /** Size of the reason, bytes. */
 const REASON_SIZE = 7;
+/** Of the three drop counters, what the receiving packet thread has counted: a thread that takes its place goes on there. */
+export const RX_COUNTED = 8;
+export const TX_COUNTED = 9;
+export const TX_COUNTED_SIZE = 10;
 const WORDS = 16;
 const REASON_SIZE_MAX = 1024;
 

@@ -18,11 +18,14 @@ import {
   makeState,
   PULSE,
   reasonOf,
+  RX_COUNTED,
   RX_DROPPED,
   setEnd,
   SIGNAL,
   STATE,
   STOP,
+  TX_COUNTED,
+  TX_COUNTED_SIZE,
   TX_DROPPED,
   TX_DROPPED_SIZE,
 } from "./async_link.ts";
@@ -235,9 +238,6 @@ class RingReceiver implements Receiver {
   readonly #wake: EventFd;
   readonly #host: VportHost;
   readonly #portNo: number;
-  #dropped = 0;
-  #txDropped = 0;
-  #txDroppedSize = 0;
 
   constructor(shared: AsyncShared, host: VportHost, portNo: number) {
     this.fd = shared.wakeFd;
@@ -252,10 +252,12 @@ class RingReceiver implements Receiver {
   receive(budget: number): number {
     this.#wake.clear(); // before the ring is looked at: what comes later rings again
     this.#checkState();
-    for (; this.#dropped !== this.#state[RX_DROPPED]; this.#dropped = (this.#dropped + 1) | 0) {
+    const state = this.#state;
+    while (state[RX_COUNTED] !== state[RX_DROPPED]) {
+      state[RX_COUNTED] = state[RX_COUNTED]! + 1;
       this.#host.countRxDrop(this.#portNo, RING_FULL);
     }
-    if (this.#txDropped !== this.#state[TX_DROPPED]) this.#countTxDrops();
+    if (state[TX_COUNTED] !== state[TX_DROPPED]) this.#countTxDrops();
     for (let count = 0; count < budget; count++) {
       const size = this.#ring.nextSize();
       if (size < 0) return count;
@@ -273,10 +275,11 @@ class RingReceiver implements Receiver {
 
   /** The Worker adds to the bytes first, so there may be some of the next frame's among them. */
   #countTxDrops(): void {
-    const count = (Atomics.load(this.#state, TX_DROPPED) - this.#txDropped) | 0;
-    const bytes = (Atomics.load(this.#state, TX_DROPPED_SIZE) - this.#txDroppedSize) >>> 0;
-    this.#txDropped = (this.#txDropped + count) | 0;
-    this.#txDroppedSize = (this.#txDroppedSize + bytes) | 0;
+    const state = this.#state;
+    const count = (Atomics.load(state, TX_DROPPED) - state[TX_COUNTED]!) | 0;
+    const bytes = (Atomics.load(state, TX_DROPPED_SIZE) - state[TX_COUNTED_SIZE]!) >>> 0;
+    state[TX_COUNTED] = state[TX_COUNTED]! + count;
+    state[TX_COUNTED_SIZE] = state[TX_COUNTED_SIZE]! + bytes;
     let rest = bytes;
     for (let left = count; left > 0; left--) {
       const size = Math.floor(rest / left);

@@ -110,8 +110,10 @@ export function markPartial(packet: Packet, layout: InnerLayout, mtu: number): v
   packet.csumStart = layout.l4 - packet.start;
   packet.csumOffset = offset;
   if (!layout.isTcp || layout.end - layout.l3 <= mtu) return;
+  const segmentSize = mtu - (layout.payload - layout.l3);
+  if (segmentSize <= 0) return; // no path takes these headers: no train of segments
   packet.gsoType = layout.isIpv4 ? GSO_TCPV4 : GSO_TCPV6;
-  packet.gsoSize = mtu - (layout.payload - layout.l3);
+  packet.gsoSize = segmentSize;
 }
 
 /**

@@ -134,7 +134,7 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
         ? Math.min(this.#train.headersSize + packet.gsoSize, packet.end - packet.start)
         : packet.end - packet.start;
       const mtu = this.#path.mtu(this.host.nowMs());
-      this.innerMtu = mtu - outer - ETHERNET_SIZE;
+      this.innerMtu = Math.max(0, mtu - outer - ETHERNET_SIZE);
       if (outer + longest > mtu) {
         this.#path.announce(packet, mtu - outer, this.host, this.portNo);
         return OVER_MTU;

@@ -2,6 +2,7 @@
 import type { Action } from "../../datapath/actions/actions.ts";
 import type { Attribute, Field } from "../../datapath/fields/field_types.ts";
 import { FIELDS, type FieldTable } from "../../datapath/fields/field_table.ts";
+import { PACKET_TYPE } from "../../datapath/fields/fields.ts";
 import type { JsonFlow } from "../../datapath/json/flow_json.ts";
 import { formatActions } from "../../datapath/text/action_text.ts";
 import { TEXT_OF } from "../../datapath/text/actions/table.ts";
@@ -13,7 +14,12 @@ export function explainFlow(flow: JsonFlow, table: FieldTable = FIELDS): string[
   for (const [name, value] of Object.entries(flow)) {
     const attribute = table.byName(name);
     if (attribute === undefined) {
-      rows.push([`${name} ${show(value)}`, "a field that this version does not know"]);
+      const isPacketType = name === PACKET_TYPE.name; // its id is said by eth_type
+      rows.push(
+        isPacketType
+          ? [`${name} ns 1`, "packets without an Ethernet header"]
+          : [`${name} ${show(value)}`, "a field that this version does not know"],
+      );
       continue;
     }
     for (const [index, level] of (Array.isArray(value) ? value : [value]).entries()) {

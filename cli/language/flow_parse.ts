@@ -11,7 +11,7 @@ import {
 import { flowFromJson, flowToJson, type JsonFlow } from "../../datapath/json/flow_json.ts";
 import { decodeActions, encodeActions } from "../../datapath/netlink/action_codec.ts";
 import { NetlinkCodecError } from "../../datapath/netlink/attributes.ts";
-import { decodeKey, encodeKey } from "../../datapath/netlink/key_codec.ts";
+import { decodeKey, encodeKey, type UnknownAttribute } from "../../datapath/netlink/key_codec.ts";
 import { formatActions, parseActions } from "../../datapath/text/action_text.ts";
 import {
   formatFlow,
@@ -79,35 +79,67 @@ function describe(
   options: DescribeOptions,
 ): FlowDescription {
   const { names, explain = false } = options;
-  const { key, mask, ufid } = readFlow(flow, options);
+  const { key, mask, ufid, unknown = [] } = readFlow(flow, options);
   checkFlow(key, mask);
+  // Text and JSON have words for those that lie in no other attribute.
+  const named = unknown.filter(({ within = [] }) => within.length === 0);
   const list = actions === undefined ? undefined : readActions(actions, options);
-  const json = flowToJson(key, mask);
+  const json = flowToJson(key, mask, { unknown: named });
   const explanation = explain
     ? [...explainFlow(json), ...(list === undefined ? [] : explainActions(list, { names }))]
     : undefined;
   return {
     ...(ufid === undefined ? {} : { ufid }),
-    flow: formatFlow(key, mask, { names }),
-    flowVerbose: formatFlow(key, mask, { names, verbose: true }),
+    flow: formatFlow(key, mask, { names, unknown: named }),
+    flowVerbose: formatFlow(key, mask, { names, unknown: named, verbose: true }),
     ...(list === undefined ? {} : { actions: formatActions(list, { names }) }),
     key: json,
     ...(list === undefined ? {} : { actionList: actionsToJson(list) }),
-    netlink: toNetlink({ key, mask }, list, options.dialect),
+    netlink: toNetlink({ key, mask, unknown }, list, options.dialect),
     ...(explanation === undefined ? {} : { explanation }),
   };
 }
 
-function readFlow(text: string, { names, dialect }: DescribeOptions): ParsedFlow {
+/** A flow with the attributes that this version does not know. */
+interface ReadFlow extends Omit<ParsedFlow, "unknown"> {
+  readonly unknown?: readonly UnknownAttribute[];
+}
+
+function readFlow(text: string, { names, dialect }: DescribeOptions): ReadFlow {
   const trimmed = text.trim();
-  if (trimmed.startsWith("{")) return flowFromJson(parseJson(trimmed, "flow"), { names });
-  if (!trimmed.startsWith(NETLINK)) return parseFlow(text, { names });
+  const keep = { names, keepUnknown: true };
+  if (trimmed.startsWith("{")) return flowFromJson(parseJson(trimmed, "flow"), keep);
+  if (!trimmed.startsWith(NETLINK)) return parseFlow(text, keep);
   const [key, mask] = trimmed.slice(NETLINK.length).split("/");
-  return decodeKey(
-    fromHex(key!, "key"),
-    mask === undefined ? undefined : fromHex(mask, "mask"),
-    { dialect: dialect ?? "kernel" },
+  const keyBytes = fromHex(key!, "key");
+  const maskBytes = mask === undefined ? undefined : fromHex(mask, "mask");
+  return decodeAs(
+    dialect,
+    (each) => decodeKey(keyBytes, maskBytes, { dialect: each }),
+    ({ unknown }) => unknown.length === 0,
   );
+}
+
+/** Reads netlink attributes: the kernel's, unless only userspace knows them all. */
+function decodeAs<T>(
+  wanted: Dialect | undefined,
+  decode: (dialect: Dialect) => T,
+  isKnown: (read: T) => boolean,
+): T {
+  if (wanted !== undefined) return decode(wanted);
+  try {
+    const read = decode("kernel");
+    if (isKnown(read)) return read;
+  } catch (error) {
+    if (!(error instanceof NetlinkCodecError)) throw error;
+  }
+  try {
+    const read = decode("userspace");
+    if (isKnown(read)) return read;
+  } catch (error) {
+    if (!(error instanceof NetlinkCodecError)) throw error;
+  }
+  return decode("kernel");
 }
 
 function readActions(text: string, { names, dialect }: DescribeOptions): readonly Action[] {
@@ -116,7 +148,11 @@ function readActions(text: string, { names, dialect }: DescribeOptions): readonl
   if (trimmed.startsWith("[")) return actionsFromJson(parseJson(trimmed, "actions"), { names });
   if (!trimmed.startsWith(NETLINK)) return parseActions(text, { names });
   const bytes = fromHex(trimmed.slice(NETLINK.length), "actions");
-  return decodeActions(bytes, { dialect: dialect ?? "kernel" });
+  return decodeAs(
+    dialect,
+    (each) => decodeActions(bytes, { dialect: each }),
+    (list) => list.every(({ type }) => type !== "unknown"),
+  );
 }
 
 function parseJson(text: string, what: string): unknown {
@@ -139,12 +175,12 @@ function fromHex(text: string, what: string): Uint8Array {
 }
 
 function toNetlink(
-  { key, mask }: { readonly key: Int32Array; readonly mask: Int32Array },
+  { key, mask, unknown }: Pick<ReadFlow, "key" | "mask" | "unknown">,
   actions: readonly Action[] | undefined,
   wanted: Dialect | undefined,
 ): NetlinkForm {
   const encode = (dialect: Dialect): NetlinkForm => {
-    const bytes = encodeKey(key, mask, { dialect });
+    const bytes = encodeKey(key, mask, { dialect, unknown });
     return {
       dialect,
       key: bytes.key.toHex(),

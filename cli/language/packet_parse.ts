@@ -52,12 +52,9 @@ export function parsePackets(
   },
 ): ParsedPacket[] {
   const packets: ParsedPacket[] = [];
-  for (const { bytes, isL3, ethType = 0, time } of frames) {
-    const key = new Int32Array(KEY_WORDS);
-    const packet = packetOf(bytes, inPort);
-    packet.isL3 = isL3;
-    packet.ethType = ethType;
-    extractKey(packet, key, 0);
+  for (const frame of frames) {
+    const { bytes, time } = frame;
+    const key = keyOf(frame, inPort);
     const mask = exactMask(key);
     packets.push({
       number: packets.length + 1,
@@ -68,6 +65,16 @@ export function parsePackets(
     });
   }
   return packets;
+}
+
+/** The flow key of a packet. */
+export function keyOf(frame: CapturedPacket, inPort: number = PORT_NONE): Int32Array<ArrayBuffer> {
+  const key = new Int32Array(KEY_WORDS);
+  const packet = packetOf(frame.bytes, inPort);
+  packet.isL3 = frame.isL3;
+  packet.ethType = frame.ethType ?? 0;
+  extractKey(packet, key, 0);
+  return key;
 }
 
 /** A descriptor over a copy of the bytes. */

@@ -332,11 +332,14 @@ export class PacketLoop implements PipelineHost, FailureSink {
   }
 
   #release(source: Source): void {
+    if (source.receiver.release === undefined) return;
+    source.ports[0]!.enter();
     try {
-      source.receiver.release?.();
+      source.receiver.release();
     } catch (thrown) {
       for (const port of source.ports) port.fail(thrown);
     }
+    source.ports[0]!.leave();
   }
 
   #closeFailed(): void {

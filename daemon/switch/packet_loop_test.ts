@@ -4,7 +4,7 @@ import { Packet } from "../../datapath/packet/packet.ts";
 import { PacketPool, SLOT_SIZE } from "../../datapath/packet/packet_pool.ts";
 import type { Pipeline } from "../../datapath/pipeline.ts";
 import type { Vport } from "../../vports/vport.ts";
-import { POSTED, STOP, THREAD_WORDS } from "./messages.ts";
+import { INSIDE_PORT, POSTED, STOP, THREAD_WORDS } from "./messages.ts";
 import { closeVport, PacketLoop } from "./packet_loop.ts";
 import { ThreadPort } from "./thread_port.ts";
 
@@ -105,6 +105,17 @@ Deno.test("PacketLoop.run: everything is flushed before anything is released", (
   assert.deepEqual(scene.diary, ["wake", ...round, ...round, "sleep", "wake"]);
   assert.deepEqual(scene.timeouts, [-1]);
   assert.equal(loop.round, 2);
+});
+
+Deno.test("PacketLoop.run: whoever hangs in release is named", () => {
+  const scene = new Scene();
+  let left = 1;
+  let inside = -1;
+  const release = (): void => void (inside = scene.words[INSIDE_PORT]!);
+  scene.port(1, { receiver: { fd: 7, polled: true, receive: () => left-- > 0 ? 1 : 0, release } });
+  scene.port(2, { sender: { flush: () => {} } });
+  assert.equal(scene.loop.run(), "stop");
+  assert.equal(inside, 1);
 });
 
 Deno.test("PacketLoop.run: what a receiver took and dropped itself is released as well", () => {

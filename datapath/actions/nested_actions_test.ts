@@ -201,6 +201,32 @@ Deno.test("trunc: of a train whole segments go out, of less than one a frame", (
   assert.equal(cut(60).sent[0]!.gsoType, GSO_NONE);
 });
 
+Deno.test("trunc: what a port has written in front of the frame for an earlier output stays", () => {
+  // As port_sender.ts does with a virtio_net_hdr, which the kernel reads at the flush.
+  const written: { packet: Packet; at: number; gsoType: number }[] = [];
+  class Port extends RecordingPort {
+    override send(packet: Packet): number {
+      const at = packet.start - 1;
+      const { gsoType } = packet;
+      if (at >= packet.headLimit) {
+        packet.view.setUint8(at, gsoType);
+        written.push({ packet, at, gsoType });
+      }
+      return super.send(packet);
+    }
+  }
+  for (const list of [[out(1), trunc(60), out(2)], [trunc(60), out(2), out(1)]]) {
+    written.length = 0;
+    const packet = train();
+    const { headLimit } = packet;
+    const { sent } = runActions(packet, list, { ports: [new Port(1), new Port(2)] });
+    assert.deepEqual(sent.map((each) => each.gsoType), [GSO_TCPV4, GSO_NONE]);
+    assert.equal(packet.headLimit, headLimit);
+    assert.ok(written.length > 0);
+    for (const each of written) assert.equal(each.packet.view.getUint8(each.at), each.gsoType);
+  }
+});
+
 Deno.test("recirc: runs the flow of the id; the key is that of the packet as it is now", () => {
   const flows = { 7: [ttl(9), out(1)], 8: [] };
   assert.deepEqual(frames([pushVlan, recirc(7)], { flows })[0]!.slice(24, 32), "81000005");

@@ -42,10 +42,12 @@ export function isOverMtu(packet: Packet, mtu: number): boolean {
 
 /**
  * Sends the first `keep` bytes to a port, but the Ethernet header at least. A checksum field that is
- * cut off can't be completed any more, and a train of less than a segment is none.
+ * cut off can't be completed any more, and a train of less than a segment is none. What a device's port
+ * has written in front of the frame for an earlier output says otherwise and may not have been read yet:
+ * this port must write its own elsewhere.
  */
 export function outputCut(host: ActionHost, packet: Packet, portNo: number, keep: number): void {
-  const { end, needsCsum, gsoType } = packet;
+  const { end, headLimit, needsCsum, gsoType } = packet;
   const size = Math.max(keep, packet.isL3 ? 0 : ETHERNET_SIZE) + (isTagged(packet) ? TAG_SIZE : 0);
   if (packet.start + size < end) {
     packet.end = packet.start + size;
@@ -54,9 +56,11 @@ export function outputCut(host: ActionHost, packet: Packet, portNo: number, keep
       packet.gsoType = GSO_NONE;
     }
     if (needsCsum && field + 2 > packet.end) packet.needsCsum = false;
+    packet.headLimit = packet.start;
   }
   host.output(packet, portNo);
   packet.end = end;
+  packet.headLimit = headLimit;
   packet.needsCsum = needsCsum;
   packet.gsoType = gsoType;
 }

@@ -94,6 +94,9 @@ const NEVER_WILDCARDED: ReadonlySet<string> = new Set([
   "ipv6_exthdrs",
 ]);
 
+/** Netlink has 14 bits for the number of an attribute. */
+const KEY_NUMBER_MAX = 0x3fff;
+
 interface FlowParse {
   readonly scanner: Scanner;
   readonly into: MatchBytes;
@@ -207,9 +210,14 @@ function scanSpecial(parse: FlowParse, level: number, from: number, name: string
 /** `keyN(…)`: bytes of an attribute for which Open vSwitch has no name. We may have one. */
 function scanKey(parse: FlowParse, from: number, name: string): void {
   const { scanner, table, into } = parse;
-  const attribute = table.byNumber(Number(name.slice(3)));
-  if (attribute === undefined && parse.unknown === undefined) {
+  const number = Number(name.slice(3));
+  const attribute = table.byNumber(number);
+  if (number === ENCAP.number) scanner.fail(from, `${name} is encap: write encap(…)`);
+  if (attribute === undefined && (parse.unknown === undefined || number > KEY_NUMBER_MAX)) {
     scanner.fail(from, `no attribute with the number ${name.slice(3)} is known`);
+  }
+  if (parse.unknown?.some((each) => each.number === number)) {
+    scanner.fail(from, `${name}() stands twice`);
   }
   if (attribute !== undefined) {
     const index = table.indexOf(attribute);

@@ -277,6 +277,19 @@ Deno.test("parseFlow: attributes of other versions are kept if asked for", () =>
   ]);
   assert.equal(formatFlow(key, mask, { unknown }), text);
   assert.equal(parseFlow("in_port(1)", { keepUnknown: true }).unknown, undefined);
+  const faults: readonly (readonly [string, number, string])[] = [
+    ["key40(01),key40(02)", 11, "key40() stands twice"],
+    ["key16384(01)", 1, "no attribute with the number 16384 is known"],
+    ["key1(01)", 1, "key1 is encap: write encap(…)"],
+  ];
+  for (const [faulty, column, message] of faults) {
+    assert.throws(() => parseFlow(faulty, { keepUnknown: true }), (error: unknown) => {
+      assert(error instanceof FlowSyntaxError, faulty);
+      assert.equal(error.column, column);
+      assert(error.message.includes(message), error.message);
+      return true;
+    });
+  }
 });
 
 /** Repeat with DENOVS_SEED=…; 2000 flows of each attribute take about a second altogether. */
