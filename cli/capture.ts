@@ -17,7 +17,7 @@ import {
 import { parsePackets } from "./language/packet_parse.ts";
 import type { Output } from "./output.ts";
 import { proposeDatapathThenPorts } from "./propose.ts";
-import { followStream } from "./stream.ts";
+import { followStream, LineSink } from "./stream.ts";
 
 interface CaptureFlags extends CommonFlags {
   readonly drops?: boolean | undefined;
@@ -84,7 +84,7 @@ export const capture: Command<CliContext> = buildCommand<CaptureFlags, string[],
     session.live();
     const params = paramsOf(flags, words);
     const sink: Sink = flags.write === undefined
-      ? new LineSink(session.output, flags.json ?? false)
+      ? new LineSink(session.output, flags.json ?? false, renderCaptured)
       : new CaptureSink(session.output, flags.write);
     sink.begin();
     let lost = 0;
@@ -122,27 +122,6 @@ interface Sink {
   begin(): void;
   put(packets: readonly CapturedInfo[]): void;
   end(lost: number): void;
-}
-
-class LineSink implements Sink {
-  readonly #output: Output;
-  readonly #isJson: boolean;
-
-  constructor(output: Output, isJson: boolean) {
-    this.#output = output;
-    this.#isJson = isJson;
-  }
-
-  begin(): void {}
-
-  put(packets: readonly CapturedInfo[]): void {
-    for (const packet of packets) {
-      this.#output.print(`${this.#isJson ? JSON.stringify(packet) : renderCaptured(packet)}\n`);
-    }
-    this.#output.flush();
-  }
-
-  end(): void {}
 }
 
 /** `12:00:00.123456 in port 1 (eth1) length:98 recirc_id(0),in_port(1),…`; of a drop, why. */

@@ -2,6 +2,7 @@
 import { CommandError, type Methods } from "../daemon/api.ts";
 import { chooseTarget } from "./executor.ts";
 import type { CommonFlags } from "./flags.ts";
+import type { Output } from "./output.ts";
 
 /**
  * Asks the daemon that the flags name, and hands over what comes until the answer is there or SIGINT
@@ -109,4 +110,24 @@ export class Stream {
       // Closed already.
     }
   }
+}
+
+/** Shows what comes, a line each: as JSON, or as `render` writes it. */
+export class LineSink<Item> {
+  readonly #output: Output;
+  readonly #render: (item: Item) => string;
+
+  constructor(output: Output, isJson: boolean, render: (item: Item) => string) {
+    this.#output = output;
+    this.#render = isJson ? JSON.stringify : render;
+  }
+
+  begin(): void {}
+
+  put(items: readonly Item[]): void {
+    for (const item of items) this.#output.print(`${this.#render(item)}\n`);
+    this.#output.flush();
+  }
+
+  end(): void {}
 }

@@ -21,7 +21,7 @@ import {
 } from "./flags.ts";
 import type { Output } from "./output.ts";
 import { proposeFirstDatapath } from "./propose.ts";
-import { Stream } from "./stream.ts";
+import { LineSink, Stream } from "./stream.ts";
 
 interface UpcallsFlags extends CommonFlags {
   readonly count?: number | undefined;
@@ -80,7 +80,7 @@ export const upcalls: Command<CliContext> = buildCommand<
       state: Deno.env.get("DENOVS_STATE") || undefined,
     });
     const sink = flags.write === undefined
-      ? new LineSink(session.output, flags.json ?? false)
+      ? new LineSink(session.output, flags.json ?? false, renderUpcall)
       : new CaptureSink(session.output, flags.write);
     const stream = await Stream.open(socket, "upcalls", { dp, count: flags.count });
     const interrupt = (): void => void stream.end().catch(() => stream.close());
@@ -105,27 +105,6 @@ interface Sink {
   begin(): void;
   put(upcalls: readonly UpcallInfo[]): void;
   end(): void;
-}
-
-class LineSink implements Sink {
-  readonly #output: Output;
-  readonly #isJson: boolean;
-
-  constructor(output: Output, isJson: boolean) {
-    this.#output = output;
-    this.#isJson = isJson;
-  }
-
-  begin(): void {}
-
-  put(upcalls: readonly UpcallInfo[]): void {
-    for (const upcall of upcalls) {
-      this.#output.print(`${this.#isJson ? JSON.stringify(upcall) : renderUpcall(upcall)}\n`);
-    }
-    this.#output.flush();
-  }
-
-  end(): void {}
 }
 
 /** `miss length:98 recirc_id(0),in_port(1),…`; of an action, what it said. */

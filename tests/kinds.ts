@@ -20,7 +20,7 @@ export interface Kind {
 
 const EXE = "dist/denovs";
 /** End-to-end tests wait more than they work, each in namespaces of its own. */
-const E2E_JOBS = 3;
+const E2E_JOBS = 2;
 const UNITS = [
   "cli/",
   "daemon/",

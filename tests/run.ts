@@ -115,6 +115,8 @@ async function runTests(kind: Kind, tally: Tally): Promise<void> {
   const failedBefore = tally.failed;
   const { ok, seen, message } = await runFiles(kind, paths, tally);
   if (ok) return;
+  // Files that run side by side leave no names: what failed is known, what else there is isn't.
+  if (kind.jobs !== undefined && tally.failed > failedBefore) return;
   await explain(kind, tally);
   // A file that fails outside its tests leaves no trace in TAP, and may keep others from running:
   // files that were not seen run alone.
