@@ -180,7 +180,7 @@ function checkRound(text: string): void {
   assert(back.key.every((word, index) => ((word ^ key[index]!) & mask[index]!) === 0), about);
 }
 
-const FLOWS_PER_ATTRIBUTE = 1000;
+const FLOWS_PER_ATTRIBUTE = 2000;
 
 for (const attribute of ATTRIBUTES) {
   Deno.test(`property: flows of ${attribute.name} come back from JSON`, () => {

@@ -8,7 +8,7 @@ import { decodeKey, encodeKey, encodePacketKey } from "./key_codec.ts";
 
 const DIALECTS: readonly Dialect[] = ["kernel", "userspace"];
 /** Flows of each attribute and dialect, half of them masked. */
-const RUNS = 1000;
+const RUNS = 2000;
 
 function masked(flow: Pick<ParsedFlow, "key" | "mask">): Uint8Array {
   const words = flow.key.map((word, index) => word & flow.mask[index]!);
