@@ -14,6 +14,8 @@ const PACKAGES: readonly string[] = [
   "ethtool",
   "python3-scapy",
   "python3-pyftpdlib",
+  "tftpd-hpa",
+  "curl",
   "gcc",
   "libc6-dev",
   "socat",

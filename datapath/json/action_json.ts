@@ -1,14 +1,16 @@
 /**
  * Actions as JSON: the objects of actions.ts with what is undefined or false left out,
- * `{"type": "ct", "commit": true, "mark": {"value": 1, "mask": 255}}`. set has the attribute as flows
- * do, `{"type": "set", "ipv4": {"ttl": 64}}`.
+ * `{"type": "ct", "commit": true, "mark": {"value": 1, "mask": 255}}`. Addresses are text, and
+ * push_nsh has its path in two parts, spi and si; addresses in hexadecimal digits and the path as one
+ * number are read too. set has the attribute as flows do, `{"type": "set", "ipv4": {"ttl": 64}}`.
  */
-import type { Action, CtAction, CtNat, SetAction } from "../actions/actions.ts";
+import type { Action, CtAction, CtNat, PushNshAction, SetAction } from "../actions/actions.ts";
 import { FIELDS, type FieldTable } from "../fields/field_table.ts";
 import { KEY_SIZE } from "../key.ts";
 import { isWholeSet } from "../actions/set_action.ts";
 import { LEVELS_MAX, parseActions } from "../text/action_text.ts";
 import { ACTION_TYPES } from "../text/actions/table.ts";
+import { formatIpv4, formatIpv6, formatMac } from "../text/addresses.ts";
 import type { PortNames } from "../text/field_text.ts";
 import { nearest } from "../text/near.ts";
 import { addAttributeText, attributeToJson } from "./attribute_json.ts";
@@ -52,9 +54,34 @@ function actionToJson(action: Action, options: ActionJsonOptions): JsonAction {
       };
     case "dec_ttl":
       return { ...present(action), exceeded: lists(action.exceeded, options) };
+    case "push_eth":
+      return { type: "push_eth", src: addressText(action.src), dst: addressText(action.dst) };
+    case "push_nsh":
+      return pushNshToJson(action);
+    case "ct":
+      return ctToJson(action);
     default:
       return present(action);
   }
+}
+
+function pushNshToJson({ path, metadata, ...others }: PushNshAction): JsonAction {
+  return { ...others, spi: path >>> 8, si: path & U8, metadata };
+}
+
+function ctToJson(action: CtAction): JsonAction {
+  const { nat } = action;
+  if (nat === undefined) return present(action);
+  const addressMin = nat.addressMin && addressText(nat.addressMin);
+  const addressMax = nat.addressMax && addressText(nat.addressMax);
+  return present({ ...action, nat: { ...nat, addressMin, addressMax } });
+}
+
+/** The text of an IPv4, MAC or IPv6 address, by its 8, 12 or 32 hexadecimal digits. */
+function addressText(digits: string): string {
+  const bytes = Uint8Array.fromHex(digits);
+  if (bytes.length === 4) return formatIpv4(bytes, 0);
+  return bytes.length === 6 ? formatMac(bytes, 0) : formatIpv6(bytes, 0);
 }
 
 function lists(actions: readonly Action[], options: ActionJsonOptions): Json[] {
@@ -140,6 +167,7 @@ function actionFromJson(
 
 const U8 = 0xff;
 const U16 = 0xffff;
+const U24 = 0xffffff;
 const U32 = 0xffffffff;
 
 type SimpleType = Exclude<Action["type"], "set">;
@@ -172,7 +200,7 @@ function simpleFromJson(type: SimpleType, reader: ObjectReader): Action | undefi
     case "push_mpls":
       return { type, lse: reader.number("lse", U32), ethType: reader.number("ethType", U16) };
     case "push_eth":
-      return { type, src: reader.bytes("src", 6, 6), dst: reader.bytes("dst", 6, 6) };
+      return { type, src: reader.mac("src"), dst: reader.mac("dst") };
     case "hash":
       return {
         type,
@@ -210,7 +238,7 @@ function nestedFromJson(
         ttl: reader.number("ttl", U8),
         mdtype: reader.number("mdtype", U8),
         np: reader.number("np", U8),
-        path: reader.number("path", U32),
+        path: nshPath(reader),
         metadata: reader.bytes("metadata", 0, 248),
       };
     case "userspace":
@@ -253,6 +281,18 @@ function nestedFromJson(
     default:
       throw new Error(`no JSON for ${type}`);
   }
+}
+
+/** `spi` and `si`, or both as one number, `path`. */
+function nshPath(reader: ObjectReader): number {
+  const path = reader.optionalNumber("path", U32);
+  const spi = reader.optionalNumber("spi", U24);
+  const si = reader.optionalNumber("si", U8);
+  if (path === undefined) {
+    return (reader.number("spi", U24) << 8 | reader.number("si", U8)) >>> 0;
+  }
+  if (spi !== undefined || si !== undefined) reader.refuse("path", "stands for spi and si");
+  return path;
 }
 
 const LABEL_SIZE = 16;

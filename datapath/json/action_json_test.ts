@@ -26,7 +26,37 @@ const LISTS: readonly (readonly [text: string, json: unknown])[] = [
       type: "ct",
       commit: true,
       mark: { value: 1, mask: 255 },
-      nat: { direction: "src", addressMin: "0a000001", random: true },
+      nat: { direction: "src", addressMin: "10.0.0.1", random: true },
+    }],
+  ],
+  [
+    "ct(commit,nat(dst=[2001:db8::1]-[2001:db8::ff]:80))",
+    [{
+      type: "ct",
+      commit: true,
+      nat: {
+        direction: "dst",
+        addressMin: "2001:db8::1",
+        addressMax: "2001:db8::ff",
+        portMin: 80,
+      },
+    }],
+  ],
+  [
+    "push_eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)",
+    [{ type: "push_eth", src: "02:00:00:00:00:01", dst: "02:00:00:00:00:02" }],
+  ],
+  [
+    "push_nsh(flags=0,ttl=63,mdtype=2,np=3,spi=0xabcdef,si=255,md2=0x01020304)",
+    [{
+      type: "push_nsh",
+      flags: 0,
+      ttl: 63,
+      mdtype: 2,
+      np: 3,
+      spi: 0xabcdef,
+      si: 255,
+      metadata: "01020304",
     }],
   ],
   ["ct", [{ type: "ct" }]],
@@ -52,6 +82,25 @@ Deno.test("actionsToJson and actionsFromJson: what text says", () => {
   }
 });
 
+Deno.test("actionsFromJson: addresses in digits, and a service path as one number", () => {
+  const cases: readonly (readonly [unknown, string])[] = [
+    [{ type: "ct", nat: { direction: "src", addressMin: "0A000001" } }, "ct(nat(src=10.0.0.1))"],
+    [
+      { type: "ct", nat: { direction: "src", addressMin: "20010db8" + "0".repeat(23) + "1" } },
+      "ct(nat(src=2001:db8::1))",
+    ],
+    [
+      { type: "push_eth", src: "020000000001", dst: "02:0:0:0:0:2" },
+      "push_eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)",
+    ],
+    [
+      { type: "push_nsh", flags: 0, ttl: 63, mdtype: 2, np: 3, path: 0x1ff, metadata: "01020304" },
+      "push_nsh(flags=0,ttl=63,mdtype=2,np=3,spi=0x1,si=255,md2=0x1020304)",
+    ],
+  ];
+  for (const [json, text] of cases) assert.equal(formatActions(actionsFromJson([json])), text);
+});
+
 Deno.test("actionsFromJson: ports by name", () => {
   const names = { byName: (name: string) => name === "p1" ? 1 : undefined, byNo: () => undefined };
   const json = [{ type: "output", port: "p1" }];
@@ -69,14 +118,24 @@ const FAULTS: readonly (readonly [json: unknown, path: string, message: RegExp])
   [[{ type: "output", port: 1.5 }], "[0].port", /0 … 65534/],
   [[{ type: "output", port: 1, prt: 2 }], "[0].prt", /did you mean port/],
   [[{ type: "drop", reason: 0 }, { type: "output", port: 1 }], "[1]", /nothing can follow drop/],
-  [[{ type: "push_eth", src: "01", dst: "020202020202" }], "[0].src", /6 bytes/],
-  [[{ type: "push_eth", src: "01010101010g", dst: "020202020202" }], "[0].src", /6 bytes/],
+  [[{ type: "push_eth", src: "01", dst: "020202020202" }], "[0].src", /a MAC address/],
+  [[{ type: "push_eth", src: "01010101010g", dst: "020202020202" }], "[0].src", /a MAC address/],
+  [[{ type: "push_eth", src: "01:02:03:04:05", dst: "020202020202" }], "[0].src", /a MAC address/],
+  [
+    [{ type: "push_nsh", flags: 0, ttl: 1, mdtype: 1, np: 1, path: 1, si: 1, metadata: "" }],
+    "[0].path",
+    /stands for spi and si/,
+  ],
+  [[{ type: "push_nsh", flags: 0, ttl: 1, mdtype: 1, np: 1, spi: 1 }], "[0]", /needs si/],
   [[{ type: "hash", algorithm: "l3", basis: 0 }], "[0].algorithm", /l4 or sym_l4/],
   [[{ type: "ct", commit: 1 }], "[0].commit", /true or false/],
   [[{ type: "ct", mark: { value: 1 } }], "[0].mark", /needs mask/],
   [[{ type: "ct", mark: 1 }], "[0].mark", /must be an object/],
   [[{ type: "ct", nat: { direction: "both" } }], "[0].nat.direction", /src or dst/],
-  [[{ type: "ct", nat: { addressMin: "0a0b0c0d0e" } }], "[0].nat.addressMin", /4 or 16 bytes/],
+  [[{ type: "ct", nat: { addressMin: "0a0b0c0d0e" } }], "[0].nat.addressMin", /an IPv4 or IPv6/],
+  [[{ type: "ct", nat: { addressMin: "10.0.0.256" } }], "[0].nat.addressMin", /an IPv4 or IPv6/],
+  [[{ type: "ct", nat: { addressMin: "10.0.0.1,2" } }], "[0].nat.addressMin", /an IPv4 or IPv6/],
+  [[{ type: "ct", nat: { addressMin: 10 } }], "[0].nat.addressMin", /an IPv4 or IPv6/],
   [[{ type: "ct", helper: "a b" }], "[0].helper", /1 to 15 characters/],
   [[{ type: "clone", actions: [{ type: "trunc" }] }], "[0].actions[0]", /needs sizeMax/],
   [[{ type: "clone" }], "[0]", /needs actions/],

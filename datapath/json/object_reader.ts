@@ -1,7 +1,10 @@
 /** The parts of a JSON object, each of a kind: what it hasn't or has too much is a FlowJsonError. */
+import { FlowSyntaxError } from "../errors.ts";
 import { PORT_MAX } from "../key.ts";
+import { scanIpv4, scanIpv6, scanMac } from "../text/addresses.ts";
 import type { PortNames } from "../text/field_text.ts";
 import { nearest } from "../text/near.ts";
+import { Scanner } from "../text/scanner.ts";
 import { describe, FlowJsonError, jsonObject, pathTo } from "./json_error.ts";
 
 export class ObjectReader {
@@ -77,11 +80,41 @@ export class ObjectReader {
     return this.#has(name) ? this.bytes(name, sizeMin, sizeMax) : undefined;
   }
 
-  /** 4 or 16 bytes. */
+  /** A MAC address as text, or in 12 hexadecimal digits: those come out. */
+  mac(name: string): string {
+    return this.#address(name, /^[0-9a-f]{12}$/i, "a MAC address", () => scanMac);
+  }
+
+  /** An IPv4 or IPv6 address as text, or in 8 or 32 hexadecimal digits: those come out. */
   optionalAddress(name: string): string | undefined {
-    const address = this.optionalBytes(name, 4, 16);
-    if (address === undefined || address.length === 8 || address.length === 32) return address;
-    return this.#fail(name, "an address of 4 or 16 bytes", address);
+    if (!this.#has(name)) return undefined;
+    return this.#address(
+      name,
+      /^([0-9a-f]{8}|[0-9a-f]{32})$/i,
+      "an IPv4 or IPv6 address",
+      (text) => text.includes(":") ? scanIpv6 : scanIpv4,
+    );
+  }
+
+  #address(
+    name: string,
+    digits: RegExp,
+    what: string,
+    scanOf: (text: string) => typeof scanMac,
+  ): string {
+    const value = this.take(name);
+    if (typeof value !== "string") this.#fail(name, what, value);
+    if (digits.test(value)) return value.toLowerCase();
+    const scan = scanOf(value);
+    const bytes = new Uint8Array(scan === scanMac ? 6 : scan === scanIpv4 ? 4 : 16);
+    const scanner = new Scanner(value);
+    try {
+      scan(scanner, bytes, 0, what);
+    } catch (error) {
+      if (!(error instanceof FlowSyntaxError)) throw error;
+      this.#fail(name, what, value);
+    }
+    return scanner.ended ? bytes.toHex() : this.#fail(name, what, value);
   }
 
   choice<T extends string>(name: string, choices: readonly T[]): T {
@@ -110,6 +143,11 @@ export class ObjectReader {
     const value = read(reader);
     reader.finish();
     return value;
+  }
+
+  /** Fails because of a part. */
+  refuse(name: string, problem: string): never {
+    throw new FlowJsonError(pathTo(this.#path, name), problem);
   }
 
   /** Fails if there is anything that was not asked for. */

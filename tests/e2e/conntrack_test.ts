@@ -1,6 +1,16 @@
 /** Connection tracking with real hosts: translation, errors, resets, fragments, floods, FTP. */
 import assert from "node:assert/strict";
-import { type Lab, type Namespace, type Peer, rootTest, withLab } from "./lab.ts";
+import {
+  addFlows,
+  ARP,
+  connections,
+  IPV4,
+  OUTSIDE,
+  python,
+  SERVICE,
+  translatedHosts,
+} from "./conntrack_lab.ts";
+import { type Lab, type Peer, rootTest, withLab } from "./lab.ts";
 import { eventually } from "./process.ts";
 import {
   askUdp,
@@ -12,57 +22,6 @@ import {
   serveUdp,
   twoHosts,
 } from "./traffic.ts";
-
-/** What hosts behind the translation look like from b. */
-const OUTSIDE = "10.0.0.100";
-const OUTSIDE6 = "fd00::100";
-/** What a calls b. */
-const SERVICE = "10.0.0.99";
-
-const ARP = "eth_type(0x0806)";
-const IPV4 = "eth_type(0x0800)";
-const IPV6 = "eth_type(0x86dd)";
-
-async function addFlows(lab: Lab, flows: readonly (readonly [string, string])[]): Promise<void> {
-  for (const [flow, actions] of flows) await lab.denovs.cli("flow-add", "br0", flow, actions);
-}
-
-/** Hosts a and b; a is seen as OUTSIDE, and reaches b also as SERVICE. Only a may open connections. */
-async function translatedHosts(lab: Lab): Promise<{ a: Peer; b: Peer }> {
-  const { a, b } = await twoHosts(lab, { flows: false, v6: true });
-  const accept = "ct_state(+trk-new-inv)";
-  await addFlows(lab, [
-    [`in_port(1),${ARP}`, "2"],
-    [`in_port(2),${ARP}`, "1"],
-    // From a: destination first, then source, each in a zone of its own.
-    [
-      `in_port(1),recirc_id(0),${IPV4},ipv4(dst=${SERVICE})`,
-      "ct(commit,zone=2,nat(dst=10.0.0.2)),recirc(1)",
-    ],
-    [`in_port(1),recirc_id(0),${IPV4},ipv4(dst=10.0.0.2)`, "ct(zone=2,nat),recirc(1)"],
-    [
-      `in_port(1),recirc_id(1),ct_state(-inv),${IPV4}`,
-      `ct(commit,zone=1,nat(src=${OUTSIDE})),recirc(4)`,
-    ],
-    [`in_port(1),recirc_id(4),ct_state(+trk-inv),${IPV4}`, "2"],
-    [`in_port(2),recirc_id(0),${IPV4}`, "ct(zone=1,nat),recirc(2)"],
-    [`in_port(2),recirc_id(2),${accept},${IPV4}`, "ct(zone=2,nat),recirc(3)"],
-    [`in_port(2),recirc_id(3),${IPV4}`, "1"],
-    [`in_port(1),recirc_id(0),${IPV6}`, `ct(commit,zone=3,nat(src=${OUTSIDE6})),2`],
-    [`in_port(2),recirc_id(0),${IPV6}`, "ct(zone=3,nat),recirc(5)"],
-    [`in_port(2),recirc_id(5),${accept},${IPV6}`, "1"],
-  ]);
-  await introduce(a, SERVICE, b.mac);
-  await introduce(a, "10.0.0.2", b.mac);
-  await introduce(a, "fd00::2", b.mac);
-  await introduce(b, OUTSIDE, a.mac);
-  await introduce(b, OUTSIDE6, a.mac);
-  return { a, b };
-}
-
-async function connections(lab: Lab, ...words: string[]): Promise<string> {
-  return await lab.denovs.cli("ct-dump", "br0", ...words);
-}
 
 rootTest(
   "conntrack: TCP and UDP with source and destination translated",
@@ -116,10 +75,6 @@ try:
   `try:
     s.connect((sys.argv[1], 9999))`,
 );
-
-async function python(host: Namespace, script: string, ...args: string[]): Promise<string> {
-  return (await host.run(["/usr/bin/python3", "-c", script, ...args])).stdout.trim();
-}
 
 rootTest(
   "conntrack: ICMP errors and resets find back through the translation",
@@ -290,6 +245,73 @@ rootTest(
         2,
       );
       assert.match(await lab.denovs.cli("ct-stats", "br0", "-m"), /expected: 2$/m);
+      await assertAccounts(lab);
+    }),
+);
+
+/** Takes and gives a file, both as a TFTP client does. */
+const TFTP_CLIENT = `
+set -e
+curl -sS -o "$2/got" "tftp://$1/file"
+curl -sS -T "$2/file" "tftp://$1/put"
+cmp "$2/file" "$2/got"
+`;
+
+/** a may ask b by TFTP; what b sends back comes from another port, which the helper expects. */
+async function tftpFlows(lab: Lab, a: Peer, b: Peer, request: string): Promise<void> {
+  const related = "ct_state(+trk+new+rel)";
+  const known = "ct_state(+trk-new+est)";
+  const udp = `${IPV4},ipv4(proto=17)`;
+  await addFlows(lab, [
+    [`in_port(1),${ARP}`, "2"],
+    [`in_port(2),${ARP}`, "1"],
+    [`in_port(1),recirc_id(0),${udp}`, "ct(zone=1,nat),recirc(1)"],
+    [`in_port(1),recirc_id(1),ct_state(+trk+new-rel),${udp},udp(dst=69)`, request],
+    [`in_port(1),recirc_id(1),${known},${udp}`, "2"],
+    [`in_port(2),recirc_id(0),${udp}`, "ct(zone=1,nat),recirc(2)"],
+    [`in_port(2),recirc_id(2),${known},${udp}`, "1"],
+    [`in_port(2),recirc_id(2),${related},${udp}`, "ct(commit,zone=1,nat),1"],
+  ]);
+  await introduce(b, OUTSIDE, a.mac);
+}
+
+rootTest(
+  "conntrack: TFTP, reading and writing, through source translation",
+  () =>
+    withLab(async (lab) => {
+      const { a, b } = await twoHosts(lab, { flows: false });
+      const commit = `ct(commit,zone=1,helper=tftp,nat(src=${OUTSIDE})),2`;
+      await tftpFlows(lab, a, b, commit);
+      const folder = `${lab.folder}/tftp`;
+      const own = `${lab.folder}/own`;
+      Deno.mkdirSync(folder);
+      Deno.mkdirSync(own);
+      // The server is nobody there, and the lab's folder is ours alone.
+      for (const path of [lab.folder, folder]) Deno.chmodSync(path, 0o777);
+      const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+      for (const path of [folder, own]) Deno.writeFileSync(`${path}/file`, bytes);
+      b.start(["in.tftpd", "-L", "-c", "-s", "-u", "nobody", "-a", "10.0.0.2:69", folder]);
+      await eventually(
+        "the tftp server listens",
+        async () => (await b.run(["ss", "-Hlun", "sport = :69"])).stdout.trim() !== "",
+      );
+      await a.run(["sh", "-c", TFTP_CLIENT, "sh", "10.0.0.2", own]);
+      assert.deepEqual(Deno.readFileSync(`${folder}/put`), bytes);
+      const dump = await connections(lab, "-m");
+      assert.match(dump, /,helper=tftp$/m);
+      assert.equal(
+        dump.match(/,parent=\(src=10\.0\.0\.1,dst=10\.0\.0\.2,sport=\d+,dport=69\)$/gm)?.length,
+        2,
+      );
+      assert.match(await lab.denovs.cli("ct-stats", "br0", "-m"), /expected: 2$/m);
+      // Without the helper nobody expects the answer.
+      await lab.denovs.cli("ct-flush", "br0");
+      const request =
+        `in_port(1),recirc_id(1),ct_state(+trk+new-rel),${IPV4},ipv4(proto=17),udp(dst=69)`;
+      await lab.denovs.cli("flow-mod", "br0", request, commit.replace(",helper=tftp", ""));
+      const options = ["-sS", "--connect-timeout", "2", "-m", "2", "-o", "/dev/null"];
+      const done = await a.run(["curl", ...options, "tftp://10.0.0.2/file"], { fails: true });
+      assert.notEqual(done.code, 0);
       await assertAccounts(lab);
     }),
 );

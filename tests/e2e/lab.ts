@@ -91,7 +91,10 @@ export class Namespace {
   }
 
   /** Starts a command inside and returns at once; it ends with the lab. */
-  start(command: readonly string[], options: { input?: boolean } = {}): Deno.ChildProcess {
+  start(
+    command: readonly string[],
+    options: { input?: boolean; output?: boolean } = {},
+  ): Deno.ChildProcess {
     return spawn(["ip", "netns", "exec", this.name, ...command], options);
   }
 
