@@ -15,8 +15,7 @@
  *   type: "null",
  *   summary: "takes every frame and never has one",
  *   headroom: 0,
- *   parseOptions: (raw) => api.options.only(raw, []),
- *   formatOptions: () => new Map(),
+ *   ...api.options.table({}),
  *   create: () => ({
  *     takesPartialChecksums: true,
  *     takesSegmentTrains: true,
@@ -36,7 +35,8 @@
  *   {@link VportHost}, and {@link Vport.sender} ends a round.
  * - {@link AsyncVportOps} is a type with promises, whose ports run in Workers of their own.
  * - {@link TunnelKey} is what set(tunnel(…)) says, and what a packet came through.
- * - {@link PluginApi} has readers for options, named drop reasons, checksums and headers.
+ * - {@link PluginApi} is what a module is given: options by table ({@link OptionHelpers.table}), a whole
+ *   port over UDP ({@link PluginApi.udpVport}) or its parts, named drop reasons, checksums, headers.
  * - {@link testVport} holds a type to the contract in `deno test`.
  *
  * # Upcall handlers
@@ -73,7 +73,12 @@ export type {
   AsyncVportOps,
   AsyncVportParams,
   Attachment,
+  EncapsulationHeader,
   HeaderHelpers,
+  OptionCodec,
+  OptionForm,
+  OptionForms,
+  OptionHelpers,
   OptionReader,
   PacketSource,
   PluginApi,
@@ -81,6 +86,7 @@ export type {
   Receiver,
   Sender,
   TunnelKey,
+  UdpEncapsulation,
   UdpEnd,
   UdpOptions,
   UdpPort,
@@ -115,6 +121,11 @@ export type {
   TcpInfo,
 } from "./datapath/conntrack/connection_info.ts";
 export { type ErrorCode, OptionError } from "./datapath/errors.ts";
+export type {
+  ConnectionParams,
+  ConntrackMethods,
+  ConntrackStatus,
+} from "./daemon/conntrack_api.ts";
 export { connect, type OpenExecutor } from "./daemon/client.ts";
 export {
   type AnyDatapathType,
@@ -183,6 +194,7 @@ export type {
   FieldDifference,
   TracedDrop,
   TracedFlow,
+  TracedOuter,
   TracedOutput,
   TracedPass,
   TracedStep,

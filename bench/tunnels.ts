@@ -1,10 +1,14 @@
 /**
- * `deno task bench:tunnels [--rounds 3] [--seconds 3] [--only denovs,kernel,ovs]`: one TCP stream
+ * `deno task bench:tunnels [--rounds 3] [--seconds 3] [--only denovs,kernel,ovs] [--joined]`: one TCP stream
  * through VXLAN, out of the tunnel's near side and into it. The topology is the same for all: host a
  * by veth to the switch, the switch by an underlay veth (MTU 1500) to the kernel's vxlan device in a
  * namespace of its own. The switch is denovs, the kernel's bridge and vxlan device, or ovs-vswitchd
  * with its userspace datapath (whose hosts have to switch transmit offloads off). Switches are pinned
- * to CPU 1. Rounds alternate; medians and ratios are printed.
+ * to CPU 1, and what the namespaces at the ends receive is handled on CPU 0 (receive packet steering):
+ * a veth's other end would else work on the switch's time, more than half of it on the way out. With
+ * --joined the far end's device cuts trains up, as a network card would, and the kernel joins them
+ * again in front of the switch: what comes in from another machine. Rounds alternate; medians and
+ * ratios are printed.
  */
 import { IS_ROOT, Lab, type Peer } from "../tests/e2e/lab.ts";
 import { eventually, run, spawn } from "../tests/e2e/process.ts";
@@ -15,6 +19,7 @@ import { argument, threadTimes, usedBetween } from "./switches.ts";
 
 const VNI = "42";
 const CPU = "1";
+const ENDS_CPU_MASK = "1";
 const INNER_MTU = "1450";
 
 interface Subject extends AsyncDisposable {
@@ -35,6 +40,14 @@ async function topology(lab: Lab): Promise<{ a: Peer; far: Peer }> {
   const a = await lab.peer("a", { address: "10.0.0.1/24" });
   await a.ip("link", "set", "eth0", "mtu", INNER_MTU);
   await lab.sw.ip("link", "set", a.port, "mtu", INNER_MTU);
+  for (const end of [a, far]) {
+    await end.run(["sh", "-c", `echo ${ENDS_CPU_MASK} > /sys/class/net/eth0/queues/rx-0/rps_cpus`]);
+  }
+  if (Deno.args.includes("--joined")) {
+    const segmentation = ["tx-udp_tnl-segmentation", "tx-udp_tnl-csum-segmentation", "tx"];
+    await far.run(["ethtool", "-K", "eth0", ...segmentation.flatMap((name) => [name, "off"])]);
+    await lab.sw.run(["ethtool", "-K", far.port, "gro", "on"]);
+  }
   return { a, far };
 }
 

@@ -9,6 +9,7 @@ import {
   type ConfigMethod,
   type MethodName,
   type Methods,
+  SAVED_METHODS,
 } from "../daemon/api.ts";
 import { UsageError } from "../daemon/dpctl.ts";
 import { buildApp, emptyOption } from "./app.ts";
@@ -29,10 +30,10 @@ const BATCH: CommandText = {
   brief: "Carry out many commands as one, all or nothing",
   usage: ["FILE|- [--json]"],
   description:
-    "Reads commands that change the configuration (dp-*, port-*, flow-* and meter-*, without the\n" +
-    "leading denovs), one per line. Quotes work as in a shell, # begins a comment. Either all take\n" +
-    "effect or none: the first faulty line is named. Options such as --socket go after batch, not\n" +
-    "into the lines.",
+    "Reads commands that change the configuration (dp-*, port-*, flow-*, meter-* and settings of\n" +
+    "ct-*, without the leading denovs), one per line. Quotes work as in a shell, # begins a comment.\n" +
+    "Either all take effect or none: the first faulty line is named. Options such as --socket go\n" +
+    "after batch, not into the lines.",
   examples: ["batch network.txt", "batch - < network.txt"],
 };
 
@@ -162,16 +163,9 @@ class RecordingSession implements Session {
   }
 }
 
-const CONFIG_METHODS: ReadonlySet<string> = new Set<ConfigMethod>(
-  [
-    ...["dp-add", "dp-del", "dp-set", "port-add", "port-del"] as const,
-    ...["flow-add", "flow-mod", "flow-del", "flow-flush"] as const,
-    ...["meter-add", "meter-mod", "meter-del"] as const,
-  ],
-);
-
+/** Files of flows and batches are read here, and stand for themselves. */
 function isConfigMethod(method: MethodName): method is ConfigMethod {
-  return CONFIG_METHODS.has(method);
+  return SAVED_METHODS.has(method) && method !== "flow-load" && method !== "batch";
 }
 
 function isHelp(words: readonly string[]): boolean {

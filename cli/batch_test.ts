@@ -55,6 +55,18 @@ flow-flush br0
   ]);
 });
 
+Deno.test("parseBatch takes settings of connection tracking, and meters", async () => {
+  const text = "ct-limit-set br0 zone=5,limit=1\nct-maxconns br0 9\nct-set tcp-seq-chk=off\n" +
+    "ct-timeout-set br0 quick icmp=5\nct-timeout-del br0 quick\nmeter-del br0 1\n";
+  assert.deepEqual((await parseBatch(text)).map(({ method }) => method), [
+    ...["ct-limit-set", "ct-maxconns-set", "ct-set", "ct-timeout-set", "ct-timeout-del"],
+    "meter-del",
+  ]);
+  for (const line of ["ct-dump br0", "ct-flush br0", "ct-show", "ct-get-nconns"]) {
+    await assert.rejects(parseBatch(line), /cannot stand in a batch/);
+  }
+});
+
 Deno.test("parseBatch names the first faulty line", async () => {
   const cases: [string, number, RegExp][] = [
     ["dp-add br0\n\ndp-ad br1\nxyzzy\n", 3, /^unknown command "dp-ad"/],

@@ -22,6 +22,7 @@ import { followStream, LineSink } from "./stream.ts";
 interface CaptureFlags extends CommonFlags {
   readonly drops?: boolean | undefined;
   readonly upcalls?: boolean | undefined;
+  readonly samples?: boolean | undefined;
   readonly direction?: "in" | "out" | undefined;
   readonly count?: number | undefined;
   readonly size?: number | undefined;
@@ -34,20 +35,21 @@ const CAPTURE: CommandText = {
   brief: "Capture packets at a port, or those that are dropped",
   usage: [
     "DP PORT|any [FILTER] [--direction in|out] [-n N] [-s SIZE] [-w FILE|-] [--json]",
-    "DP --drops|--upcalls [FILTER] [-n N] [-s SIZE] [-w FILE|-] [--json]",
+    "DP --drops|--upcalls|--samples [FILTER] [-n N] [-s SIZE] [-w FILE|-] [--json]",
   ],
   description:
     "Prints a line for each packet that PORT receives or sends (any: every port), or that is\n" +
-    "dropped anywhere (--drops, with the reason), or that goes to whoever takes upcalls\n" +
-    "(--upcalls). FILTER is a flow or an OpenFlow match, and leaves the packets that are so at that\n" +
+    "dropped anywhere (--drops, with the reason), that goes to whoever takes upcalls (--upcalls), or\n" +
+    "that a psample action samples (--samples, with group and cookie). FILTER is a flow or an OpenFlow match, and leaves the packets that are so at that\n" +
     "moment. -w writes pcapng, - to standard output: an interface per port, the direction of each\n" +
-    "packet, and the reason of a drop as its comment. It goes on until N are given, or until it is\n" +
+    "packet, and the reason of a drop, or group and cookie of a sample, as its comment. It goes on until N are given, or until it is\n" +
     "interrupted. The switch does not wait for it: what comes faster than it is taken is lost to the\n" +
     "capture, and counted.",
   examples: [
     "capture br0 eth1 -w - | tcpdump -n -r -",
     "capture br0 any tcp,tp_dst=80 -n 10",
     "capture br0 --drops 'eth_type(0x0800)' -w drops.pcapng",
+    "capture br0 --samples --json",
   ],
 };
 
@@ -57,6 +59,7 @@ export const capture: Command<CliContext> = buildCommand<CaptureFlags, string[],
       ...COMMON_FLAGS,
       drops: switchFlag("Packets that are dropped"),
       upcalls: switchFlag("Packets that go to the control plane"),
+      samples: switchFlag("Packets that psample actions sample"),
       direction: {
         kind: "enum",
         values: ["in", "out"],
@@ -101,19 +104,21 @@ export const capture: Command<CliContext> = buildCommand<CaptureFlags, string[],
 });
 
 function paramsOf(flags: CaptureFlags, words: readonly string[]): Params {
-  const { drops, upcalls, direction, count, size } = flags;
-  const atPort = drops !== true && upcalls !== true;
+  const { drops, upcalls, samples, direction, count, size } = flags;
+  const events: string[] = [];
+  if (drops === true) events.push("drop");
+  if (upcalls === true) events.push("upcall");
+  if (samples === true) events.push("sample");
+  const atPort = events.length === 0;
   const [dp, ...rest] = words;
   const port = atPort ? rest.shift() : undefined;
   if (dp === undefined || (atPort && port === undefined)) {
-    throw new UsageError("a DP and a PORT (or any), --drops or --upcalls are wanted");
+    throw new UsageError("a DP and a PORT (or any), --drops, --upcalls or --samples are wanted");
   }
   const [filter, other] = rest;
   if (other !== undefined) throw new UsageError(`unexpected "${other}"`);
   if (!atPort && direction !== undefined) throw new UsageError("--direction is for a PORT");
-  const events = atPort
-    ? direction === undefined ? ["in", "out"] : [direction]
-    : [...(drops === true ? ["drop"] : []), ...(upcalls === true ? ["upcall"] : [])];
+  if (atPort) events.push(...direction === undefined ? ["in", "out"] : [direction]);
   return { dp, port: port === "any" ? undefined : port, events, filter, count, size };
 }
 
@@ -124,7 +129,7 @@ interface Sink {
   end(lost: number): void;
 }
 
-/** `12:00:00.123456 in port 1 (eth1) length:98 recirc_id(0),in_port(1),…`; of a drop, why. */
+/** `12:00:00.123456 in port 1 (eth1) length:98 recirc_id(0),in_port(1),…`; of a drop, why; of a sample, what its action said. */
 export function renderCaptured(captured: CapturedInfo): string {
   const { event, time, portNo, port, reason, packet, length, l3 } = captured;
   const where = portNo === 65535
@@ -134,8 +139,21 @@ export function renderCaptured(captured: CapturedInfo): string {
   const frame = { bytes, isL3: l3 !== undefined, ...(l3 === undefined ? {} : { ethType: l3 }) };
   const [parsed] = parsePackets([frame], event === "out" ? {} : { inPort: portNo });
   const clock = new Date(time * 1000).toISOString().slice(11, 23);
-  const why = reason === undefined ? "" : ` ${reason}`;
+  const why = reason === undefined ? sampleText(captured) : ` ${reason}`;
   return `${clock} ${event} ${where}${why} length:${length} ${parsed?.flow ?? ""}`;
+}
+
+/** ` group:7 cookie:0xbeef`; of what is no sample, nothing. */
+function sampleText({ group, cookie }: CapturedInfo): string {
+  if (group === undefined) return "";
+  return ` group:${group}${cookie === undefined ? "" : ` cookie:0x${cookie}`}`;
+}
+
+function commentOf(captured: CapturedInfo): string | undefined {
+  const { event, reason, meaning } = captured;
+  if (event === "drop") return `dropped: ${reason} (${meaning})`;
+  if (event === "upcall") return "upcall";
+  return event === "sample" ? `sample${sampleText(captured)}` : undefined;
 }
 
 class CaptureSink implements Sink {
@@ -163,13 +181,9 @@ class CaptureSink implements Sink {
   }
 
   put(packets: readonly CapturedInfo[]): void {
-    for (const { event, time, portNo, port, reason, meaning, packet, length, l3 } of packets) {
+    for (const captured of packets) {
+      const { event, time, portNo, port, packet, length, l3 } = captured;
       this.#wallUs = Math.round(time * 1e6);
-      const comment = event === "drop"
-        ? `dropped: ${reason} (${meaning})`
-        : event === "upcall"
-        ? "upcall"
-        : undefined;
       this.#write(this.#writer.packet({
         interfaceName: port ?? (portNo === 65535 ? "none" : String(portNo)),
         bytes: Uint8Array.fromHex(packet),
@@ -177,7 +191,7 @@ class CaptureSink implements Sink {
         isL3: l3 !== undefined,
         wallUs: this.#wallUs,
         direction: event === "out" ? "out" : "in",
-        comment,
+        comment: commentOf(captured),
       }));
     }
   }

@@ -18,6 +18,12 @@ const plugin = (): Promise<typeof import("./plugin.ts")> => import("./plugin.ts"
 const upcalls = (): Promise<typeof import("./upcalls.ts")> => import("./upcalls.ts" as string);
 const meter = (): Promise<typeof import("./meter.ts")> => import("./meter.ts" as string);
 const ct = (): Promise<typeof import("./ct.ts")> => import("./ct.ts" as string);
+const ctSettings = (): Promise<typeof import("./ct_settings.ts")> =>
+  import("./ct_settings.ts" as string);
+const ctDpctl = (name: string): Load => async () => {
+  const { dpctlCommand }: typeof import("./ct_dpctl.ts") = await import("./ct_dpctl.ts" as string);
+  return dpctlCommand(name);
+};
 const explain = (): Promise<typeof import("./explain.ts")> => import("./explain.ts" as string);
 const batch = (): Promise<typeof import("./batch.ts")> => import("./batch.ts" as string);
 const help = (): Promise<typeof import("./help.ts")> => import("./help.ts" as string);
@@ -28,6 +34,13 @@ const capture = (): Promise<typeof import("./capture.ts")> => import("./capture.
 const version = (): Promise<typeof import("./version.ts")> => import("./version.ts" as string);
 const completions = (): Promise<typeof import("./completions.ts")> =>
   import("./completions.ts" as string);
+
+/** Commands of ovs-dpctl on connections that are no other name of one of ours. */
+export const CONNTRACK_DPCTL_ONLY: readonly string[] = [
+  ...["ct-get-nconns", "ct-enable-tcp-seq-chk", "ct-disable-tcp-seq-chk", "ct-get-tcp-seq-chk"],
+  ...["ipf-set-enabled", "ipf-set-disabled", "ipf-set-min-frag", "ipf-set-max-nfrags"],
+  "ipf-get-status",
+];
 
 /** What loads each command. */
 const COMMANDS: Readonly<Record<string, Load>> = {
@@ -42,6 +55,7 @@ const COMMANDS: Readonly<Record<string, Load>> = {
   "cache-set-size": async () => (await dp()).cacheSetSize,
   "port-add": async () => (await port()).portAdd,
   "port-del": async () => (await port()).portDel,
+  "port-set": async () => (await port()).portSet,
   "port-list": async () => (await port()).portList,
   "flow-add": async () => (await flow()).flowAdd,
   "flow-mod": async () => (await flow()).flowMod,
@@ -56,13 +70,19 @@ const COMMANDS: Readonly<Record<string, Load>> = {
   "meter-del": async () => (await meter()).meterDel,
   "meter-show": async () => (await meter()).meterShow,
   "ct-dump": async () => (await ct()).ctDump,
+  "ct-exp-dump": async () => (await ct()).ctExpDump,
   "ct-flush": async () => (await ct()).ctFlush,
   "ct-stats": async () => (await ct()).ctStats,
-  "ct-limit-set": async () => (await ct()).ctLimitSet,
-  "ct-limit-get": async () => (await ct()).ctLimitGet,
-  "ct-limit-del": async () => (await ct()).ctLimitDel,
-  "ct-maxconns": async () => (await ct()).ctMaxconns,
-  "ct-get-nconns": async () => (await ct()).ctCount,
+  "ct-bkts": async () => (await ct()).ctBkts,
+  "ct-limit-set": async () => (await ctSettings()).ctLimitSet,
+  "ct-limit-get": async () => (await ctSettings()).ctLimitGet,
+  "ct-limit-del": async () => (await ctSettings()).ctLimitDel,
+  "ct-maxconns": async () => (await ctSettings()).ctMaxconns,
+  "ct-timeout-set": async () => (await ctSettings()).ctTimeoutSet,
+  "ct-timeout-get": async () => (await ctSettings()).ctTimeoutGet,
+  "ct-timeout-del": async () => (await ctSettings()).ctTimeoutDel,
+  "ct-set": async () => (await ctSettings()).ctSet,
+  "ct-show": async () => (await ctSettings()).ctShow,
   "flow-parse": async () => (await language()).flowParse,
   "packet-parse": async () => (await language()).packetParse,
   "packet-make": async () => (await language()).packetMake,
@@ -83,7 +103,7 @@ const COMMANDS: Readonly<Record<string, Load>> = {
   "add-flows": async () => (await flowFile()).addFlows,
   "mod-flows": async () => (await flowFile()).modFlows,
   "del-flows": async () => (await flowFile()).delFlows,
-  "set-if": async () => (await port()).setIf,
+  ...Object.fromEntries(CONNTRACK_DPCTL_ONLY.map((name) => [name, ctDpctl(name)])),
   "__plugin-check": async () => (await plugin()).checkChild,
   "__complete": async () => (await completions()).complete,
 };
@@ -99,10 +119,9 @@ export const HIDDEN_COMMANDS: readonly string[] = [
     "add-flows",
     "mod-flows",
     "del-flows",
-    "set-if",
     "cache-get-size",
     "cache-set-size",
-    "ct-get-nconns",
+    ...CONNTRACK_DPCTL_ONLY,
   ],
 ];
 
@@ -113,6 +132,7 @@ export const DPCTL_ALIASES: Readonly<Record<string, string>> = {
   "dump-dps": "dp-list",
   "show": "dp-show",
   "add-if": "port-add",
+  "set-if": "port-set",
   "del-if": "port-del",
   "add-flow": "flow-add",
   "mod-flow": "flow-mod",
@@ -120,6 +140,7 @@ export const DPCTL_ALIASES: Readonly<Record<string, string>> = {
   "get-flow": "flow-get",
   "dump-flows": "flow-dump",
   "dump-conntrack": "ct-dump",
+  "dump-conntrack-exp": "ct-exp-dump",
   "flush-conntrack": "ct-flush",
   "ct-stats-show": "ct-stats",
   "ct-set-limits": "ct-limit-set",

@@ -1,7 +1,7 @@
 /** Commands on datapaths: dp-add, dp-del, dp-list, dp-show, dp-set, and dpctl's of caches. */
 import { buildCommand, type Command } from "@stricli/core";
 import type { Methods, MissPolicy } from "../daemon/api.ts";
-import { parsePortWords, UsageError } from "../daemon/dpctl.ts";
+import { parsePortids, parsePortWords, UsageError } from "../daemon/dpctl.ts";
 import { renderCaches, renderDatapathList, renderDatapaths } from "../daemon/render/datapaths.ts";
 import { renderDrops } from "../daemon/render/drops.ts";
 import { proposeDatapaths, proposeFirstDatapath } from "./propose.ts";
@@ -199,6 +199,7 @@ const DP_SET: CommandText = {
   brief: "Change settings of a datapath",
   usage: [
     "[DP] [miss=drop|flood|learn] [upcall-handler=FILE] [masks-cache=N] [features=NAME,...]",
+    "[DP] features=upcall-per-cpu upcall=ID[:ID]...",
     "system@DP masks-cache=N",
   ],
   description:
@@ -206,9 +207,10 @@ const DP_SET: CommandText = {
     "packets that match no flow. upcall-handler= names a module that decides about them instead\n" +
     "(see examples/handlers/learning_switch.ts); given again it is loaded anew, empty it goes.\n" +
     "masks-cache= is how many entries the cache in front of the flow table may have on each thread\n" +
-    "or CPU (a power of 2; 0: off). features= lists what is on: unaligned, vport-pids,\n" +
-    "upcall-per-cpu; they are kept and shown for those who ask. --miss and --masks-cache are\n" +
-    "other spellings.",
+    "or CPU (a power of 2; 0: off). features= lists what is on: unaligned and vport-pids\n" +
+    "are kept and shown for those who ask; with upcall-per-cpu the portids of upcalls (port-set)\n" +
+    "are those of upcall=, one for each packet thread in turn. --miss and --masks-cache are other\n" +
+    "spellings.",
   examples: [
     "dp-set br0 miss=learn",
     "dp-set br0 upcall-handler=examples/handlers/learning_switch.ts",
@@ -251,7 +253,7 @@ export const dpSet: Command<CliContext> = buildCommand<SetFlags, string[], CliCo
   },
 });
 
-const SETTINGS = ["miss", "masks-cache", "features", "upcall-handler"] as const;
+const SETTINGS = ["miss", "masks-cache", "features", "upcall-handler", "upcall"] as const;
 
 /** `key=value` words of dp-set. */
 function parseSettings(words: readonly string[]): Omit<Methods["dp-set"]["params"], "dp"> {
@@ -265,7 +267,7 @@ function parseSettings(words: readonly string[]): Omit<Methods["dp-set"]["params
     if (values.has(name)) throw new UsageError(`${name}= is given twice`);
     values.set(name, word.slice(at + 1));
   }
-  const [miss, cache, features, file] = SETTINGS.map((name) => values.get(name));
+  const [miss, cache, features, file, portids] = SETTINGS.map((name) => values.get(name));
   if (miss !== undefined && !MISS_POLICIES.some((policy) => policy === miss)) {
     throw new UsageError(`miss=${miss} is not allowed (${MISS_POLICIES.join(", ")})`);
   }
@@ -274,6 +276,7 @@ function parseSettings(words: readonly string[]): Omit<Methods["dp-set"]["params
     ...(cache === undefined ? {} : { masksCacheSize: parseCacheSize(cache) }),
     ...(features === undefined ? {} : { features: features.split(",").filter((one) => one) }),
     ...(file === undefined ? {} : { upcallHandler: absolute(file) }),
+    ...(portids === undefined ? {} : { portids: parsePortids(portids) }),
   };
 }
 

@@ -1,13 +1,19 @@
 /** The command help, and the overview that it prints without a command. */
 import { buildCommand, type Command } from "@stricli/core";
-import { COMMAND_NAMES, type Commands, DPCTL_ALIASES, HIDDEN_COMMANDS } from "./commands.ts";
+import {
+  COMMAND_NAMES,
+  type Commands,
+  CONNTRACK_DPCTL_ONLY,
+  DPCTL_ALIASES,
+  HIDDEN_COMMANDS,
+} from "./commands.ts";
 import { asText, type CliContext, documentation } from "./flags.ts";
 
 /** Commands by subject, in the order of the overview. */
 export const COMMAND_GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ["Switch", ["run", "stop"]],
   ["Datapaths", ["dp-add", "dp-del", "dp-list", "dp-show", "dp-set"]],
-  ["Ports", ["port-add", "port-del", "port-list"]],
+  ["Ports", ["port-add", "port-del", "port-set", "port-list"]],
   [
     "Flows",
     [
@@ -19,8 +25,9 @@ export const COMMAND_GROUPS: readonly (readonly [string, readonly string[]])[] =
   [
     "Connections",
     [
-      ...["ct-dump", "ct-flush", "ct-stats"],
+      ...["ct-dump", "ct-exp-dump", "ct-flush", "ct-stats", "ct-bkts"],
       ...["ct-limit-set", "ct-limit-get", "ct-limit-del", "ct-maxconns"],
+      ...["ct-timeout-set", "ct-timeout-get", "ct-timeout-del", "ct-set", "ct-show"],
     ],
   ],
   ["Flow language", ["flow-parse", "packet-parse", "packet-make"]],
@@ -31,8 +38,8 @@ export const COMMAND_GROUPS: readonly (readonly [string, readonly string[]])[] =
 
 /** Commands of ovs-dpctl that are no other name of one of ours. */
 export const DPCTL_ONLY: readonly string[] = [
-  ...["add-flows", "mod-flows", "del-flows", "set-if", "cache-get-size", "cache-set-size"],
-  "ct-get-nconns",
+  ...["add-flows", "mod-flows", "del-flows", "cache-get-size", "cache-set-size"],
+  ...CONNTRACK_DPCTL_ONLY,
 ];
 
 /** `help [COMMAND]`; cli/main.ts turns it into --help before the tree is asked. */

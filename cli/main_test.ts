@@ -262,10 +262,31 @@ Deno.test("usage errors have status 2 and name what is allowed", async () => {
   }
 });
 
-Deno.test("set-if says that it is not supported", async () => {
-  const outcome = await runCli(["set-if", "br0", "eth1,a=1"]);
-  assert.equal(outcome.status, 1);
-  assert.match(outcome.noted, /^denovs: set-if: changing a port is not supported/);
+Deno.test("port-set: options, portids, several ports; set-if is the same", async () => {
+  const port = { dp: "br0", port: "eth1" };
+  const cases: [string[], unknown][] = [
+    [["port-set", "br0", "eth1", "a=1", "b="], { ...port, options: { a: "1", b: "" } }],
+    [["port-set", "eth1", "upcall=1:2"], { port: "eth1", portids: [1, 2] }],
+    [["port-set", "br0", "eth1", "upcall="], { ...port, portids: [] }],
+    [["set-if", "br0", "eth1,a=1,upcall=0"], { ...port, options: { a: "1" }, portids: [0] }],
+  ];
+  for (const [words, params] of cases) {
+    assert.deepEqual((await runCli(words)).asked, [{ method: "port-set", params }]);
+  }
+  const both = await runCli(["port-set", "br0", "eth1", "a=1", "eth2", "upcall=7"]);
+  assert.deepEqual(both.asked.map(({ method }) => method), ["batch"]);
+  const faults: [string[], RegExp][] = [
+    [["port-set", "br0", "eth1"], /nothing to set of port "eth1"/],
+    [["port-set", "br0", "eth1", "type=tap"], /type= of a port can't be changed/],
+    [["port-set", "br0", "eth1", "port_no=3"], /port_no= of a port can't be changed/],
+    [["port-set", "br0", "eth1", "upcall=x"], /"x" is not a portid/],
+  ];
+  for (const [words, wanted] of faults) {
+    const outcome = await runCli(words);
+    assert.match(outcome.noted, wanted);
+    assert.equal(outcome.status, 2);
+    assert.deepEqual(outcome.asked, []);
+  }
 });
 
 Deno.test("help: overview, one command, and the words around it", async () => {

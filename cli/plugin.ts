@@ -115,7 +115,7 @@ const PLUGIN_CHECK: CommandText = {
     "author's own tests (see plugin-new).",
   examples: [
     "plugin-check ./my_port.ts",
-    "plugin-check examples/plugins/udp.ts remote=127.0.0.1:5001 local_port=5000",
+    "plugin-check examples/plugins/udp.ts remote=127.0.0.1:5001 local=:5000",
   ],
 };
 
@@ -199,9 +199,10 @@ const PLUGIN_NEW: CommandText = {
   brief: "Write the beginnings of a port type, with a test",
   usage: ["NAME [--async]"],
   description:
-    "Writes NAME.ts, a port type that works, and NAME_test.ts, which holds it to the contract, into\n" +
-    "the current folder. Files that exist are left alone. docs/plugin-authoring.md goes on from\n" +
-    "there.",
+    "Writes NAME.ts, a port type that works, and NAME_test.ts, which holds it to the contract (deno\n" +
+    "test -A NAME_test.ts), into the current folder; when denovs runs from its sources also\n" +
+    "deno.json, which says where they are. Files that exist are left alone.\n" +
+    "docs/plugin-authoring.md goes on from there.",
   examples: ["plugin-new my_port", "plugin-new my_port --async"],
 };
 
@@ -220,25 +221,48 @@ export const pluginNew: Command<CliContext> = buildCommand<NewFlags, [string], C
   docs: documentation(PLUGIN_NEW),
   async func(flags, name): Promise<void> {
     this.session.live();
-    const { starterFiles }: typeof import("./plugin_starter.ts") = await import(
+    const { importsOfSources, starterFiles }: typeof import("./plugin_starter.ts") = await import(
       "./plugin_starter.ts" as string
     );
+    const { executableForm } = await import(
+      "../daemon/version.ts" as string
+    ) as typeof import("../daemon/version.ts");
     if (!/^[a-z][a-z0-9_-]{0,14}$/.test(name)) {
       throw new UsageError(
         `"${name}" is no name for a type (1 to 15 of a-z, 0-9, _ and -, a letter first)`,
       );
     }
-    for (const [file, text] of starterFiles(name, { isAsync: flags.async === true })) {
-      try {
-        Deno.writeTextFileSync(file, text, { createNew: true, mode: 0o644 });
-      } catch (error) {
-        if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
-        throw new CommandError("EEXIST", `${file} exists`);
-      }
-      this.session.output.print(`wrote ${file}\n`);
+    const { output, mainUrl } = this.session;
+    const hasSources = executableForm() === "source";
+    const files = starterFiles(name, { isAsync: flags.async === true, hasSources });
+    const existing = files.map(([file]) => file).find(exists);
+    if (existing !== undefined) throw new CommandError("EEXIST", `${existing} exists`);
+    for (const [file, text] of files) {
+      Deno.writeTextFileSync(file, text, { createNew: true, mode: 0o644 });
+      output.print(`wrote ${file}\n`);
+    }
+    if (!hasSources) return;
+    const config = ["deno.json", "deno.jsonc"].find(exists);
+    if (config !== undefined && Deno.readTextFileSync(config).includes('"denovs"')) return;
+    const imports = await importsOfSources(new URL(".", mainUrl));
+    const text = JSON.stringify({ imports }, null, 2);
+    if (config !== undefined) {
+      output.print(`for ${name}_test.ts ${config} must have:\n${text}\n`);
+    } else {
+      Deno.writeTextFileSync("deno.json", `${text}\n`, { createNew: true, mode: 0o644 });
+      output.print("wrote deno.json\n");
     }
   },
 });
+
+function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 function absolute(path: string): string {
   return path.startsWith("/") ? path : `${Deno.cwd()}/${path}`;

@@ -3,18 +3,27 @@
 export interface StarterOptions {
   /** A type with promises. */
   readonly isAsync: boolean;
+  /** denovs runs from its sources, which the test can import. */
+  readonly hasSources: boolean;
 }
 
 /** File name and text of each. `name` is the type's. */
 export function starterFiles(
   name: string,
-  { isAsync }: StarterOptions,
+  { isAsync, hasSources }: StarterOptions,
 ): readonly (readonly [file: string, text: string])[] {
   const template = isAsync ? ASYNC_TYPE : SYNC_TYPE;
+  const test = hasSources ? TEST : TEST_BY_COMMAND;
   return [
     [`${name}.ts`, template.replaceAll("NAME", name)],
-    [`${name}_test.ts`, TEST.replaceAll("NAME", name)],
+    [`${name}_test.ts`, test.replaceAll("NAME", name)],
   ];
+}
+
+/** The `imports` that deno.json must have for modules that import "denovs": mod.ts, and what it imports itself. `root`: where main.ts lies. */
+export async function importsOfSources(root: URL): Promise<Readonly<Record<string, string>>> {
+  const config = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
+  return { denovs: new URL("mod.ts", root).href, ...config.imports };
 }
 
 const SYNC_TYPE = `/**
@@ -30,8 +39,6 @@ interface Options {
   /** Frames that may wait. */
   readonly limit: number;
 }
-
-const LIMIT = { min: 1, max: 1000, fallback: 64 };
 
 export default function makeType(api: PluginApi): VportOps<Options> {
   const QUEUE_FULL = api.dropReason("tx-queue-full");
@@ -72,13 +79,9 @@ export default function makeType(api: PluginApi): VportOps<Options> {
     type: "NAME",
     summary: "what is sent to the port comes back from it",
     headroom: 0,
-    parseOptions(raw) {
-      api.options.only(raw, ["limit"]);
-      return { limit: api.options.integer(raw, "limit", LIMIT) };
-    },
-    formatOptions({ limit }) {
-      return new Map(limit === LIMIT.fallback ? [] : [["limit", \`\${limit}\`]]);
-    },
+    ...api.options.table<Options>({
+      limit: api.options.form.integer({ min: 1, max: 1000, fallback: 64 }),
+    }),
     create,
   };
 }
@@ -98,8 +101,6 @@ interface Options {
   /** Milliseconds. */
   readonly delay: number;
 }
-
-const DELAY = { min: 0, max: 10_000, fallback: 1 };
 
 export default function makeType(api: PluginApi): AsyncVportOps<Options> {
   /** Runs in the port's own Worker. */
@@ -124,13 +125,9 @@ export default function makeType(api: PluginApi): AsyncVportOps<Options> {
     kind: "async",
     type: "NAME",
     summary: "what is sent to the port comes back from it later",
-    parseOptions(raw) {
-      api.options.only(raw, ["delay"]);
-      return { delay: api.options.integer(raw, "delay", DELAY) };
-    },
-    formatOptions({ delay }) {
-      return new Map(delay === DELAY.fallback ? [] : [["delay", \`\${delay}\`]]);
-    },
+    ...api.options.table<Options>({
+      delay: api.options.form.integer({ min: 0, max: 10_000, fallback: 1 }), // ms
+    }),
     open,
   };
 }
@@ -139,8 +136,8 @@ export default function makeType(api: PluginApi): AsyncVportOps<Options> {
 const TEST = `/**
  * Holds NAME.ts to the contract: deno test -A NAME_test.ts
  *
- * Needs the denovs sources, as "denovs" in deno.json: {"imports": {"denovs": "…/denovs/mod.ts"}}.
- * Add what only your type can show: a far end, options that must be refused.
+ * deno.json says where "denovs" is. Add what only your type can show: options that must be refused
+ * (badOptions), a far end to exchange frames with (openPeer).
  */
 import { loadType, testVport } from "denovs";
 
@@ -148,5 +145,41 @@ testVport({
   ops: await loadType(new URL("./NAME.ts", import.meta.url)),
   name: "test0",
   options: {},
+});
+`;
+
+/** For who has the executable only. */
+const TEST_BY_COMMAND = `/**
+ * Holds NAME.ts to the contract: deno test -A NAME_test.ts
+ *
+ * Each check of "denovs plugin-check" is a step. Set DENOVS if denovs is not in the PATH.
+ */
+/** Of the ports that are made: key=value. */
+const OPTIONS: string[] = [];
+
+interface Result {
+  name: string;
+  status: "passed" | "failed" | "skipped";
+  message?: string;
+}
+
+Deno.test("NAME keeps the contract", async (t) => {
+  const file = new URL("./NAME.ts", import.meta.url).pathname;
+  const { stdout, stderr } = await new Deno.Command(Deno.env.get("DENOVS") ?? "denovs", {
+    args: ["plugin-check", "--json", file, ...OPTIONS],
+  }).output();
+  const text = new TextDecoder().decode(stdout);
+  if (text === "") throw new Error(new TextDecoder().decode(stderr));
+  const { results, fault }: { results: Result[]; fault?: string } = JSON.parse(text);
+  if (fault !== undefined) throw new Error(fault);
+  for (const { name, status, message } of results) {
+    await t.step({
+      name,
+      ignore: status === "skipped",
+      fn: () => {
+        if (status === "failed") throw new Error(message);
+      },
+    });
+  }
 });
 `;

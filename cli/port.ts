@@ -1,7 +1,13 @@
-/** Commands on ports: port-add, port-del, port-list; and set-if of ovs-dpctl, which is refused. */
+/** Commands on ports: port-add, port-del, port-set, port-list. */
 import { buildCommand, type Command } from "@stricli/core";
-import { CommandError, type PortAddParams } from "../daemon/api.ts";
-import { parsePortNo, parsePortWords, type PortWords, UsageError } from "../daemon/dpctl.ts";
+import type { PortAddParams } from "../daemon/api.ts";
+import {
+  parsePortNo,
+  parsePortWords,
+  parseSetWords,
+  type PortWords,
+  UsageError,
+} from "../daemon/dpctl.ts";
 import { renderPortList } from "../daemon/render/datapaths.ts";
 import {
   asText,
@@ -160,24 +166,57 @@ export const portList: Command<CliContext> = buildCommand<
   },
 });
 
-/** set-if of ovs-dpctl. */
-export const setIf: Command<CliContext> = buildCommand<Record<never, never>, string[], CliContext>({
+const PORT_SET: CommandText = {
+  brief: "Change options of a port",
+  usage: [
+    "[DP] PORT key=value... [upcall=ID[:ID]...]",
+    "[DP] PORT[,key=value]...",
+    "system@DP PORT upcall=ID",
+  ],
+  description:
+    "Changes options of a port's type, as port-add takes them; those not named stay, and\n" +
+    "key= takes one back to its default. The port is closed and opened again: it keeps its number,\n" +
+    "counters and addresses, and loses the packets of that moment. upcall= says whom its upcalls\n" +
+    "are for: portids, numbers that `upcalls --portid` and handlers choose by; of several the hash\n" +
+    "of the flow takes one. upcall=0: its packets that match no flow go to nobody; upcall= (empty):\n" +
+    "nothing is said. PORT is a name or a number.",
+  examples: [
+    "port-set br0 vxlan0 remote_ip=192.0.2.7 key=42",
+    "port-set br0 eth1 host=",
+    "port-set br0 eth1 upcall=1:2",
+    "port-set br0 eth2 upcall=0",
+  ],
+};
+
+export const portSet: Command<CliContext> = buildCommand<CommonFlags, string[], CliContext>({
   parameters: {
+    flags: COMMON_FLAGS,
     positional: {
       kind: "array",
-      parameter: { brief: "Datapath, port, options", parse: asText, placeholder: "WORD" },
+      parameter: {
+        brief: "Datapath, port, options as key=value",
+        parse: asText,
+        placeholder: "PORT",
+        proposeCompletions: proposeDatapathThenPorts,
+      },
+      minimum: 1,
     },
   },
-  docs: documentation({
-    brief: "Not supported: delete the port and add it again",
-    usage: ["DP PORT[,key=value]..."],
-    description: "Changing the options of a port is not supported: delete it and add it again.",
-    examples: ["port-del br0 eth1"],
-  }),
-  func(): void {
-    throw new CommandError(
-      "EOPNOTSUPP",
-      "changing a port is not supported (delete it and add it again: port-del, port-add)",
+  docs: documentation(PORT_SET),
+  async func(flags, ...words): Promise<void> {
+    const parsed = parseSetWords(words);
+    const [first] = parsed;
+    const isNamed = parsed.length > 1 && first!.options === undefined &&
+      first!.portids === undefined;
+    const dp = isNamed ? first!.port : undefined;
+    const changes = isNamed ? parsed.slice(1) : parsed;
+    const empty = changes.find(({ options, portids }) => options === portids);
+    if (empty !== undefined) {
+      throw new UsageError(`nothing to set of port "${empty.port}" (key=value, upcall=ID)`);
+    }
+    await this.session.submitAll(
+      flags,
+      changes.map((change) => ({ method: "port-set", params: { dp, ...change } })),
     );
   },
 });

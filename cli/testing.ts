@@ -51,6 +51,7 @@ const DEFAULTS: { readonly [M in MethodName]?: Methods[M]["result"] } = {
   "dp-list": { datapaths: [{ name: "br0", type: "netdev" }, { name: "dp1", type: "dummy" }] },
   "dp-show": { datapaths: [] },
   "port-add": { created: true, portNo: 1 },
+  "port-set": { changed: true },
   "port-del": { deleted: true },
   "port-list": { ports: [] },
   "flow-add": { ufid: "00000000-0000-0000-0000-000000000001", created: true },

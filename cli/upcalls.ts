@@ -1,7 +1,7 @@
 /** The command upcalls: shows packets that go to the control plane, as they come. */
 import { buildCommand, type Command } from "@stricli/core";
 import { CommandError, type Methods, type UpcallInfo } from "../daemon/api.ts";
-import { UsageError } from "../daemon/dpctl.ts";
+import { parsePortids, UsageError } from "../daemon/dpctl.ts";
 import { LINKTYPE_ETHERNET } from "../datapath/capture/captured_packet.ts";
 import {
   PCAP_HEADER_SIZE,
@@ -26,20 +26,27 @@ import { LineSink, Stream } from "./stream.ts";
 interface UpcallsFlags extends CommonFlags {
   readonly count?: number | undefined;
   readonly write?: string | undefined;
+  readonly portids?: readonly number[] | undefined;
 }
 
 type Shown = Methods["upcalls"]["result"];
 
 const UPCALLS: CommandText = {
   brief: "Show packets that go to the control plane, as they come",
-  usage: ["[DP] [-n N] [-w FILE|-] [--json]"],
+  usage: ["[DP] [-n N] [--portids ID[:ID]...] [-w FILE|-] [--json]"],
   description: "Prints a line for each packet that matches no flow (miss) and for each that a\n" +
     "userspace action hands over (action): its length, its flow key, and what the action said.\n" +
     "--json prints an object per line, with the packet; -w writes a capture file, - to standard\n" +
     "output. It goes on until N are shown, or until it is interrupted. The switch does not wait\n" +
     "for it: what comes faster than it is taken is lost to it, and counted. Looking on changes\n" +
-    "nothing: packets go where the handler or the miss policy sends them.",
-  examples: ["upcalls br0", "upcalls br0 -n 1 --json", "upcalls br0 -w - | tcpdump -r -"],
+    "nothing: packets go where the handler or the miss policy sends them. --portids leaves those\n" +
+    "for the portids given (port-set upcall=, dp-set upcall=, userspace(pid=)).",
+  examples: [
+    "upcalls br0",
+    "upcalls br0 -n 1 --json",
+    "upcalls br0 -w - | tcpdump -r -",
+    "upcalls br0 --portids 1:2",
+  ],
 };
 
 export const upcalls: Command<CliContext> = buildCommand<
@@ -56,6 +63,13 @@ export const upcalls: Command<CliContext> = buildCommand<
         placeholder: "N",
         optional: true,
         brief: "Stop after so many",
+      },
+      portids: {
+        kind: "parsed",
+        parse: parsePortids,
+        placeholder: "ID[:ID]...",
+        optional: true,
+        brief: "Only upcalls for these portids",
       },
       write: textFlag("FILE", "Write a capture file; - is standard output"),
     },
@@ -82,7 +96,11 @@ export const upcalls: Command<CliContext> = buildCommand<
     const sink = flags.write === undefined
       ? new LineSink(session.output, flags.json ?? false, renderUpcall)
       : new CaptureSink(session.output, flags.write);
-    const stream = await Stream.open(socket, "upcalls", { dp, count: flags.count });
+    const stream = await Stream.open(socket, "upcalls", {
+      dp,
+      count: flags.count,
+      portids: flags.portids,
+    });
     const interrupt = (): void => void stream.end().catch(() => stream.close());
     Deno.addSignalListener("SIGINT", interrupt);
     try {
@@ -109,9 +127,10 @@ interface Sink {
 
 /** `miss length:98 recirc_id(0),in_port(1),…`; of an action, what it said. */
 export function renderUpcall(upcall: UpcallInfo): string {
-  const { type, length, packet, key, action, actions, egressTunnel } = upcall;
+  const { type, length, packet, key, action, actions, egressTunnel, portid } = upcall;
   const size = packet.length / 2;
   return `${type} length:${length}${size < length ? ` cut:${size}` : ""} ${key}` +
+    (portid === undefined ? "" : ` portid:${portid}`) +
     (action === undefined ? "" : ` ${action}`) +
     (actions === undefined ? "" : ` actions:${actions}`) +
     (egressTunnel === undefined ? "" : ` egress:${egressTunnel}`);

@@ -3,11 +3,12 @@
  * One entry of {@link Methods} per verb: parameters in, result out, both plain JSON. Text output is
  * rendered from the results (daemon/render/); the command line and the dpctl aliases make parameters.
  */
-import type { PlainConnection } from "../datapath/conntrack/connection_info.ts";
 import type { PacketTrace } from "../datapath/trace/schema.ts";
+import type { ConntrackMethods } from "./conntrack_api.ts";
 import type { DatapathCounters, LookupCounters, PortCounters } from "./counters.ts";
 import type { UpcallHandlerInfo } from "./upcalls/upcall_info.ts";
 
+export type { ConnectionParams, ConnectionStats, ConntrackStatus } from "./conntrack_api.ts";
 export type { PacketTrace } from "../datapath/trace/schema.ts";
 export type { DatapathCounters, LookupCounters, PortCounters } from "./counters.ts";
 export type { UpcallHandlerInfo, UpcallInfo } from "./upcalls/upcall_info.ts";
@@ -117,6 +118,10 @@ export interface PortInfo {
   readonly state: "up" | "absent" | "failed" | "offline";
   /** Why it is absent or failed. */
   readonly reason: string | null;
+  /** What it says of itself while it is up; most types say nothing. */
+  readonly status?: string;
+  /** Portids that its upcalls are for, if any are set; 0: it has no upcalls. */
+  readonly portids?: readonly number[];
   /** Only when statistics were asked for. */
   readonly counters?: PortCounters;
 }
@@ -144,6 +149,8 @@ export interface DatapathInfo {
   readonly masksCacheSize?: number;
   /** What its user may do (OVS_DP_F_*). */
   readonly features?: readonly string[];
+  /** Portids that upcalls are for, one for each packet thread in turn, where upcall-per-cpu is on. */
+  readonly portids?: readonly number[];
   /** Who decides about packets without a flow; absent: the miss policy alone does. */
   readonly upcallHandler?: UpcallHandlerInfo;
   /** Bytes in front of a frame that the port with the largest header wants; not of system datapaths. */
@@ -156,8 +163,8 @@ export interface DatapathInfo {
 export interface MeterBandInfo {
   /** What happens to packets over the rate. */
   readonly type: "drop";
-  /** Kilobits or packets per second. */
-  readonly rate: number;
+  /** Kilobits or packets per second; null: of a system datapath, it is not known. */
+  readonly rate: number | null;
   /** Size of the bucket, kilobits or packets; absent: a second's worth of the rate. */
   readonly burstSize?: number;
   /** Packets dropped. */
@@ -170,8 +177,8 @@ export interface MeterBandInfo {
 export interface MeterInfo {
   /** Its number, as in the action `meter(N)`. */
   readonly meter: number;
-  /** What is counted: kilobits or packets, per second. */
-  readonly unit: "kbps" | "pps";
+  /** What is counted: kilobits or packets, per second; null: of a system datapath, it is not known. */
+  readonly unit: "kbps" | "pps" | null;
   /** The flag `burst`: the bands have a burstSize. */
   readonly burst: boolean;
   /** The flag `stats`. */
@@ -204,8 +211,8 @@ export interface PluginInfo {
 
 /** A packet as `capture` gives it. */
 export interface CapturedInfo {
-  /** It was received, sent, dropped, or went to whoever takes upcalls. */
-  readonly event: "in" | "out" | "drop" | "upcall";
+  /** It was received, sent, dropped, went to whoever takes upcalls, or was sampled by psample. */
+  readonly event: "in" | "out" | "drop" | "upcall" | "sample";
   /** Seconds since 1970. */
   readonly time: number;
   /** Where it came in, went out, or is counted as dropped; 65535: no port. */
@@ -216,6 +223,10 @@ export interface CapturedInfo {
   readonly reason?: string;
   /** What that means. */
   readonly meaning?: string;
+  /** Of a sample: psample's group. */
+  readonly group?: number;
+  /** Of a sample: psample's cookie, hexadecimal. */
+  readonly cookie?: string;
   /** Hexadecimal; less than `length` if it was cut. */
   readonly packet: string;
   /** Bytes that it had. */
@@ -236,22 +247,8 @@ export interface TracePacketParams {
   readonly time?: number | undefined;
 }
 
-/** How many connections there are. */
-export interface ConnectionStats {
-  /** All of them. */
-  readonly total: number;
-  /** By number of the IP protocol. */
-  readonly byProtocol: Readonly<Record<string, number>>;
-  /** TCP connections by state. */
-  readonly byTcpState: Readonly<Record<string, number>>;
-  /** What packets were found to be, and what became of connections, since the switch started. */
-  readonly packets: Readonly<Record<string, number>>;
-  /** Invalid packets by reason. */
-  readonly invalid: Readonly<Record<string, number>>;
-}
-
 /** Every method with its parameters and its result. */
-export interface Methods {
+export interface Methods extends ConntrackMethods {
   /** Adds a datapath. */
   "dp-add": { params: DpAddParams; result: { created: boolean } };
   /** Deletes a datapath with its ports and flows. */
@@ -269,6 +266,8 @@ export interface Methods {
       features?: readonly string[] | undefined;
       /** Absolute path of the upcall handler's file; empty: none. */
       upcallHandler?: string | undefined;
+      /** Portids of upcalls, one for each packet thread in turn, where upcall-per-cpu is on; empty: none. */
+      portids?: readonly number[] | undefined;
     };
     result: Record<string, never>;
   };
@@ -288,6 +287,17 @@ export interface Methods {
   "port-del": {
     params: DpParams & { port: string; ifExists?: boolean | undefined };
     result: { deleted: boolean };
+  };
+  /** Changes options of a port, given by name or number; those not named stay. */
+  "port-set": {
+    params: DpParams & {
+      port: string;
+      /** Options of the type; an empty one goes back to its default. */
+      options?: Readonly<Record<string, string>> | undefined;
+      /** Portids that its upcalls are for; 0 alone: it has none; empty: none are set. */
+      portids?: readonly number[] | undefined;
+    };
+    result: { changed: boolean };
   };
   /** Lists the ports of a datapath. */
   "port-list": {
@@ -363,60 +373,6 @@ export interface Methods {
       meters: readonly MeterInfo[];
     };
   };
-  /** Gives the connections that ct actions have committed. */
-  "ct-dump": {
-    params: DpParams & { zone?: number | undefined };
-    result: { connections: readonly PlainConnection[] };
-  };
-  /** Removes the connections that meet everything given, in the syntax of ovs-dpctl flush-conntrack. */
-  "ct-flush": {
-    params: DpParams & {
-      zone?: number | undefined;
-      /** `VALUE[/MASK]`. */
-      mark?: string | undefined;
-      /** `0xVALUE[/0xMASK]`. */
-      labels?: string | undefined;
-      /** Tuple of the original direction: `ct_nw_src=10.0.0.1,ct_nw_proto=6`. */
-      original?: string | undefined;
-      /** Tuple of the replies. */
-      reply?: string | undefined;
-    };
-    result: { deleted: number };
-  };
-  /** Counts connections. */
-  "ct-stats": {
-    params: DpParams & { zone?: number | undefined };
-    result: ConnectionStats;
-  };
-  /** Sets the most connections of zones; 0: no limit. */
-  "ct-limit-set": {
-    params: DpParams & {
-      /** Of zones without a limit of their own. */
-      defaultLimit?: number | undefined;
-      zones?: readonly { readonly zone: number; readonly limit: number }[] | undefined;
-    };
-    result: Record<string, never>;
-  };
-  /** Takes limits back. */
-  "ct-limit-del": {
-    params: DpParams & {
-      isDefault?: boolean | undefined;
-      zones?: readonly number[] | undefined;
-    };
-    result: Record<string, never>;
-  };
-  /** Gives limits and connections of zones: of those named or, when none is, of those with a limit. */
-  "ct-limit-get": {
-    params: DpParams & { zones?: readonly number[] | undefined };
-    result: {
-      defaultLimit: number;
-      zones: readonly { readonly zone: number; readonly limit: number; readonly count: number }[];
-    };
-  };
-  /** Gives the most connections and how many there are. */
-  "ct-maxconns": { params: DpParams; result: { max: number; count: number } };
-  /** Sets the most connections. */
-  "ct-maxconns-set": { params: DpParams & { max: number }; result: Record<string, never> };
   /** Lines `[add|modify|delete] FLOW [ACTIONS]`, `#` comments; all or nothing. `replace`: the table is what the text says afterwards. */
   "flow-load": {
     params: DpParams & { text: string; replace?: boolean | undefined };
@@ -453,7 +409,11 @@ export interface Methods {
    * in front of the answer, until `count` are given or the client goes. Only over a connection.
    */
   "upcalls": {
-    params: DpParams & { count?: number | undefined };
+    params: DpParams & {
+      count?: number | undefined;
+      /** Only those for these portids. */
+      portids?: readonly number[] | undefined;
+    };
     result: { upcalls: number; lost: number };
   };
   /** Lets packets go through a datapath without sending, counting or learning anything, and tells their way. */
@@ -481,7 +441,7 @@ export interface Methods {
     params: DpParams & {
       /** Name or number; absent: all ports. */
       port?: string | undefined;
-      /** `in`, `out`, `drop`, `upcall`. */
+      /** `in`, `out`, `drop`, `upcall`, `sample`. */
       events: readonly string[];
       /** Flow, or OpenFlow match: packets that are so when it happens. */
       filter?: string | undefined;
@@ -526,6 +486,7 @@ export type ConfigMethod =
   | "dp-set"
   | "port-add"
   | "port-del"
+  | "port-set"
   | "flow-add"
   | "flow-mod"
   | "flow-del"
@@ -535,13 +496,17 @@ export type ConfigMethod =
   | "meter-del"
   | "ct-limit-set"
   | "ct-limit-del"
-  | "ct-maxconns-set";
+  | "ct-maxconns-set"
+  | "ct-timeout-set"
+  | "ct-timeout-del"
+  | "ct-set";
 /** Methods that change the saved state. */
 export const SAVED_METHODS: ReadonlySet<MethodName> = new Set<MethodName>([
-  ...["dp-add", "dp-del", "dp-set", "port-add", "port-del"] as const,
+  ...["dp-add", "dp-del", "dp-set", "port-add", "port-del", "port-set"] as const,
   ...["flow-add", "flow-mod", "flow-del", "flow-flush", "flow-load", "batch"] as const,
   ...["meter-add", "meter-mod", "meter-del"] as const,
   ...["ct-limit-set", "ct-limit-del", "ct-maxconns-set"] as const,
+  ...["ct-timeout-set", "ct-timeout-del", "ct-set"] as const,
 ]);
 /** One request of a batch. */
 export interface BatchRequest {

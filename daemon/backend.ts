@@ -6,11 +6,14 @@ import type { DatapathCounters, Methods, PortCounters } from "./api.ts";
 import type { MissPolicy, UpcallHandlerInfo } from "./api.ts";
 import type { ConntrackSettings, DatapathRecord } from "./model.ts";
 import type { LooseDevice, StoreChange } from "./store.ts";
+import type { SetAttributes } from "../datapath/actions/action_program.ts";
 import type { ConntrackControl } from "../datapath/conntrack/control.ts";
+import { FIELDS } from "../datapath/fields/field_table.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import type { ConntrackBuffers } from "../datapath/conntrack/layout.ts";
 import type { MeterConfig, MeterMemory, MeterStats } from "../datapath/meters.ts";
 import type { UpcallMode } from "../datapath/pipeline.ts";
+import type { UpcallDispatch } from "../datapath/upcall_dispatch.ts";
 import type { VportRegistry } from "../vports/registry.ts";
 
 export interface PortSpec {
@@ -27,9 +30,12 @@ export type CloseMode = "close" | "delete";
 /** A running datapath as traces see it; nothing of it is changed by them. */
 export interface TraceFacts {
   readonly upcallMode: UpcallMode;
+  readonly quietPorts: readonly number[];
   readonly macs: SharedArrayBuffer;
   readonly meters: MeterMemory;
   readonly conntrack: { readonly buffers: ConntrackBuffers; readonly wallOffsetMs: number };
+  /** MTUs of ports' devices, by port number, as far as they are known. */
+  readonly mtus: ReadonlyMap<number, number>;
 }
 
 /** The connections of a running datapath. */
@@ -37,6 +43,12 @@ export interface ConntrackBackend {
   readonly control: ConntrackControl;
   /** The clock of connections, ms since 1970. */
   nowMs(): number;
+}
+
+/** What compiling actions for a datapath needs of it. */
+export function programContext(backend: Pick<DatapathBackend, "timeoutPolicy">): SetAttributes {
+  const { attributes } = FIELDS;
+  return { attributes, policyOf: (name) => backend.timeoutPolicy?.(name) ?? 0 };
 }
 
 export interface DatapathBackend {
@@ -53,10 +65,14 @@ export interface DatapathBackend {
   deleteMeter(id: number): void;
   /** What a meter has counted; undefined: nothing runs that could. */
   meterStats(id: number): MeterStats | undefined;
-  /** Limits of connection tracking. */
+  /** Settings of connection tracking. */
   setConntrack(settings: ConntrackSettings): void;
+  /** Number of a timeout policy in action programs; absent: nothing runs that would need it. */
+  timeoutPolicy?(name: string): number;
   /** Undefined: nothing runs that could have connections. */
   readonly conntrack?: ConntrackBackend | undefined;
+  /** Whom upcalls are for. */
+  setDispatch(dispatch: UpcallDispatch): Promise<void>;
   /** How the handler of this path does. */
   handlerInfo(path: string): UpcallHandlerInfo;
   readonly maxHeadroom: number;
@@ -66,6 +82,8 @@ export interface DatapathBackend {
   removePort(portNo: number, how: CloseMode): Promise<void>;
   /** Why an attached port has become unusable. */
   checkPort(portNo: number): string | undefined;
+  /** What an attached port says of itself; absent: nothing runs. */
+  portStatus?(portNo: number): string | undefined;
   counters(): DatapathCounters;
   portCounters(portNo: number): PortCounters;
   /** What a trace must know of what runs; absent: nothing does. */

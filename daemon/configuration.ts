@@ -8,11 +8,14 @@ import type { Backend } from "./backend.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
 import {
   connectionStats,
+  dumpBuckets,
   dumpConnections,
+  dumpExpected,
   flushConnections,
   showConnectionsMax,
   showLimits,
 } from "./conntrack.ts";
+import { showConntrackOptions, showTimeouts } from "./ct_settings.ts";
 import { dumpFlows, findDummy, getFlow, listDatapaths, listPorts, showDatapaths } from "./dump.ts";
 import { loadFlows } from "./flow_file.ts";
 import type { Logger } from "./log.ts";
@@ -89,6 +92,7 @@ export class Configuration implements Executor {
     "dp-set": (params) => this.#change("dp-set", params),
     "port-add": (params) => this.#change("port-add", params),
     "port-del": (params) => this.#change("port-del", params),
+    "port-set": (params) => this.#change("port-set", params),
     "flow-add": (params) => this.#change("flow-add", params),
     "flow-mod": (params) => this.#change("flow-mod", params),
     "flow-del": (params) => this.#change("flow-del", params),
@@ -98,6 +102,8 @@ export class Configuration implements Executor {
     "meter-del": (params) => this.#change("meter-del", params),
     "meter-show": (params) => showMeters(this.#backend, this.#model, params),
     "ct-dump": (params) => dumpConnections(this.#backend, this.#model, params),
+    "ct-exp-dump": (params) => dumpExpected(this.#model, params),
+    "ct-bkts": (params) => dumpBuckets(this.#backend, this.#model, params),
     "ct-flush": (params) => flushConnections(this.#backend, this.#model, params),
     "ct-stats": (params) => connectionStats(this.#backend, this.#model, params),
     "ct-limit-set": (params) => this.#change("ct-limit-set", params),
@@ -105,6 +111,11 @@ export class Configuration implements Executor {
     "ct-limit-get": (params) => showLimits(this.#model, params),
     "ct-maxconns": (params) => showConnectionsMax(this.#model, params),
     "ct-maxconns-set": (params) => this.#change("ct-maxconns-set", params),
+    "ct-timeout-set": (params) => this.#change("ct-timeout-set", params),
+    "ct-timeout-del": (params) => this.#change("ct-timeout-del", params),
+    "ct-timeout-get": (params) => showTimeouts(this.#model, params),
+    "ct-set": (params) => this.#change("ct-set", params),
+    "ct-show": (params) => showConntrackOptions(this.#model, params),
     "flow-load": ({ dp, text, replace = false }) =>
       this.#transact(async (transaction) =>
         loadFlows(await flowScope(transaction, dp), text, replace)

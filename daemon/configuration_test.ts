@@ -103,7 +103,7 @@ Deno.test("names that no device can have, and unknown types, are refused with wh
   await refuses(
     configuration,
     ["port-add", { port: "v0", type: "vxlan" }],
-    ["EINVAL", /unknown type "vxlan" \(known: netdev, internal, dummy; a plug-in/],
+    ["EINVAL", /unknown type "vxlan" \(known: netdev, internal, dummy; load a plug-in/],
   );
   await refuses(
     configuration,

@@ -1,19 +1,21 @@
 /**
- * Connections of a datapath: the requests ct-dump, ct-flush, ct-stats, ct-limit-set, ct-limit-get,
- * ct-limit-del, ct-maxconns and ct-maxconns-set. Limits are saved with the datapath; connections are
- * not. What visits all connections does so in slices, beside the packets.
+ * Connections of a datapath: the requests ct-dump, ct-exp-dump, ct-flush, ct-stats, ct-bkts,
+ * ct-limit-set, ct-limit-get, ct-limit-del, ct-maxconns and ct-maxconns-set. Limits are saved with the
+ * datapath; connections are not. What visits all connections does so in slices, beside the packets.
  */
 import type { ConnectionStats, Methods } from "./api.ts";
 import type { Backend, ConntrackBackend } from "./backend.ts";
 import { refuse } from "./command_errors.ts";
-import type { ConntrackSettings, Datapath, Model } from "./model.ts";
+import { change } from "./ct_settings.ts";
+import type { Datapath, Model } from "./model.ts";
 import { findDatapath } from "./names.ts";
 import type { Transaction } from "./transaction.ts";
 import type { PlainConnection } from "../datapath/conntrack/connection_info.ts";
 import type { ConnectionCounts } from "../datapath/conntrack/control.ts";
-import { plainConnection } from "../datapath/conntrack/dump_text.ts";
+import { plainConnection, plainExpected } from "../datapath/conntrack/dump_text.ts";
 import { checkZone, parseFilter } from "../datapath/conntrack/filter_text.ts";
 import { CONNECTIONS_MAX_DEFAULT, CONNECTIONS_MAX_LIMIT } from "../datapath/conntrack/layout.ts";
+import { TCP_STATE_NAMES } from "../datapath/conntrack/tcp_states.ts";
 
 /** The first record: where a walk over all connections begins. */
 const FIRST = 1;
@@ -21,16 +23,54 @@ const FIRST = 1;
 export async function dumpConnections(
   backend: Backend,
   model: Model,
-  { dp, zone }: Methods["ct-dump"]["params"],
+  { dp, ...texts }: Methods["ct-dump"]["params"],
 ): Promise<Methods["ct-dump"]["result"]> {
   const { control, nowMs } = liveConntrack(findDatapath(model, dp), "dumped");
-  const filter = parseFilter({ zone });
+  const filter = parseFilter(texts);
   const connections: PlainConnection[] = [];
   for (let at = FIRST; at !== 0;) {
     at = control.dump(nowMs(), filter, at, (one) => connections.push(plainConnection(one)));
     await backend.rest();
   }
   return { connections };
+}
+
+export function dumpExpected(
+  model: Model,
+  { dp, zone }: Methods["ct-exp-dump"]["params"],
+): Methods["ct-exp-dump"]["result"] {
+  const { control, nowMs } = liveConntrack(findDatapath(model, dp), "expected");
+  if (zone !== undefined) checkZone(zone);
+  const expected = control.expected(nowMs()).map(plainExpected);
+  return { expected: expected.filter((one) => zone === undefined || one.zone === zone) };
+}
+
+/** Buckets looked at between two rests. */
+const BUCKETS_AT_ONCE = 4096;
+/** Buckets that an answer lists. */
+const BUCKETS_LISTED_MAX = 65_536;
+
+export async function dumpBuckets(
+  backend: Backend,
+  model: Model,
+  { dp, over = 0 }: Methods["ct-bkts"]["params"],
+): Promise<Methods["ct-bkts"]["result"]> {
+  const { control } = liveConntrack(findDatapath(model, dp), "counted");
+  const { count, fill } = control.buckets();
+  const filled: [number, number][] = [];
+  let connections = 0;
+  let unlisted = 0;
+  for (let from = 0; from < count; from += BUCKETS_AT_ONCE) {
+    for (const [at, entries] of fill(from, Math.min(BUCKETS_AT_ONCE, count - from)).entries()) {
+      connections += entries;
+      if (entries <= over) continue;
+      if (filled.length < BUCKETS_LISTED_MAX) filled.push([from + at, entries]);
+      else unlisted++;
+    }
+    await backend.rest();
+  }
+  // Each connection lies in the table twice: by its own tuple, and by that of its replies.
+  return { buckets: count, connections: Math.ceil(connections / 2), filled, unlisted };
 }
 
 export async function flushConnections(
@@ -63,7 +103,12 @@ export async function connectionStats(
   return {
     total: counts.total,
     byProtocol: Object.fromEntries(counts.byProtocol),
-    byTcpState: Object.fromEntries(counts.byTcpState),
+    byTcpState: Object.fromEntries(
+      TCP_STATE_NAMES.flatMap((name) => {
+        const count = counts.byTcpState.get(name);
+        return count === undefined ? [] : [[name, count]];
+      }),
+    ),
     packets: control.stats(),
     invalid: Object.fromEntries(control.invalidCounts()),
   };
@@ -102,16 +147,9 @@ export function setLimits(
 ): Methods["ct-limit-set"]["result"] {
   const datapath = findDatapath(transaction.model, dp);
   const { conntrack } = datapath.record;
-  if (defaultLimit === undefined && zones.length === 0) {
-    refuse("EINVAL", "no limit is given (default=LIMIT, zone=ZONE,limit=LIMIT)");
-  }
-  if (defaultLimit !== undefined) checkLimit(defaultLimit);
+  checkLimits({ defaultLimit, zones });
   const zoneLimits: Record<string, number> = { ...conntrack.zoneLimits };
-  for (const { zone, limit } of zones) {
-    checkZone(zone);
-    checkLimit(limit);
-    zoneLimits[`${zone}`] = limit;
-  }
+  for (const { zone, limit } of zones) zoneLimits[`${zone}`] = limit;
   change(transaction, datapath, {
     zoneLimits,
     ...(defaultLimit === undefined ? {} : { defaultLimit }),
@@ -124,10 +162,7 @@ export function deleteLimits(
   { dp, isDefault = false, zones = [] }: Methods["ct-limit-del"]["params"],
 ): Methods["ct-limit-del"]["result"] {
   const datapath = findDatapath(transaction.model, dp);
-  if (!isDefault && zones.length === 0) {
-    refuse("EINVAL", "no limit is named (default, zone=ZONE,…)");
-  }
-  for (const zone of zones) checkZone(zone);
+  checkLimitDeletion({ isDefault, zones });
   const gone = new Set(zones.map(String));
   const kept = Object.entries(datapath.record.conntrack.zoneLimits).filter(([zone]) =>
     !gone.has(zone)
@@ -159,18 +194,33 @@ export function setConnectionsMax(
   return {};
 }
 
-function change(
-  transaction: Transaction,
-  datapath: Datapath,
-  changes: Partial<ConntrackSettings>,
-): void {
-  const conntrack = { ...datapath.record.conntrack, ...changes };
-  transaction.setDatapath(datapath, { conntrack });
-}
-
 function liveConntrack({ backend }: Datapath, done: string): ConntrackBackend {
   return backend.conntrack ??
     refuse("ENOTCONN", `no daemon is running that could have connections to be ${done}`);
+}
+
+/** Throws CommandError or OptionError. */
+export function checkLimits(
+  { defaultLimit, zones = [] }: Methods["ct-limit-set"]["params"],
+): void {
+  if (defaultLimit === undefined && zones.length === 0) {
+    refuse("EINVAL", "no limit is given (default=LIMIT, zone=ZONE,limit=LIMIT)");
+  }
+  if (defaultLimit !== undefined) checkLimit(defaultLimit);
+  for (const { zone, limit } of zones) {
+    checkZone(zone);
+    checkLimit(limit);
+  }
+}
+
+/** Throws CommandError or OptionError. */
+export function checkLimitDeletion(
+  { isDefault = false, zones = [] }: Methods["ct-limit-del"]["params"],
+): void {
+  if (!isDefault && zones.length === 0) {
+    refuse("EINVAL", "no limit is named (default, zone=ZONE,…)");
+  }
+  for (const zone of zones) checkZone(zone);
 }
 
 function checkLimit(limit: number): void {

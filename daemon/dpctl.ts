@@ -109,6 +109,40 @@ export function parsePortWords(words: readonly string[]): readonly PortWords[] {
   return ports.map(({ name, settings }) => takePortSettings(name, settings));
 }
 
+/** A port and what of it changes, as port-set takes them. */
+export interface PortChange {
+  readonly port: string;
+  readonly options?: Readonly<Record<string, string>> | undefined;
+  readonly portids?: readonly number[] | undefined;
+}
+
+/** `PORT[,key=value]… …` with `key=value` words behind, of port-set and set-if; `upcall=` is taken out of the options. */
+export function parseSetWords(words: readonly string[]): readonly PortChange[] {
+  return parsePortWords(words).map(({ port, type, portNo, options }) => {
+    const fixed = type !== undefined ? "type" : portNo !== undefined ? "port_no" : undefined;
+    if (fixed !== undefined) {
+      throw new UsageError(`${fixed}= of a port can't be changed (port-del, then port-add)`);
+    }
+    const { upcall, ...others } = options;
+    return {
+      port,
+      ...(Object.keys(others).length === 0 ? {} : { options: others }),
+      ...(upcall === undefined ? {} : { portids: parsePortids(upcall) }),
+    };
+  });
+}
+
+/** `1:2:3` (or with commas); empty: none. */
+export function parsePortids(text: string): number[] {
+  if (text === "") return [];
+  return text.split(/[:,]/).map((part) => {
+    if (/^\d{1,10}$/.test(part)) return Number(part);
+    throw new UsageError(
+      `"${part}" is not a portid (numbers up to 4294967295, with colons between)`,
+    );
+  });
+}
+
 /** A port number as people write it: decimal or 0x. */
 export function parsePortNo(text: string): number {
   const number = /^(\d{1,10}|0x[0-9a-f]{1,8})$/i.test(text) ? Number(text) : NaN;

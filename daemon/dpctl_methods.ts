@@ -3,12 +3,13 @@
  * that ovs-vswitchd would answer with. The commands are the ones that denovs has; DPCTL_COMMANDS
  * lists them.
  */
-import { CommandError, type ConfigMethod, type Executor, type Methods } from "./api.ts";
+import type { ConfigMethod, Executor, Methods } from "./api.ts";
 import {
   isFlowText,
   parseDumpWords,
   parseFlowWords,
   parsePortWords,
+  parseSetWords,
   UsageError,
   withDefaultVerb,
 } from "./dpctl.ts";
@@ -137,10 +138,13 @@ async function addIf({ words, executor }: Call): Promise<string> {
   return "";
 }
 
-function setIf(): Promise<string> {
-  return Promise.reject(
-    new CommandError("EOPNOTSUPP", "set-if is not supported: delete the port and add it again"),
+async function setIf({ words, executor }: Call): Promise<string> {
+  const dp = words[0]!;
+  await executeAll(
+    executor,
+    parseSetWords(words.slice(1)).map((port) => ({ method: "port-set", params: { dp, ...port } })),
   );
+  return "";
 }
 
 async function delIf({ words, executor }: Call): Promise<string> {

@@ -94,6 +94,6 @@ Deno.test("dpctl refuses wrong words as OVS does", async () => {
   await assert.rejects(run("del-dp"), /'del-dp' command requires at least 1 arguments/);
   await assert.rejects(run("del-dp", "a", "b"), /'del-dp' command takes at most 1 arguments/);
   await assert.rejects(run("show", "--bogus"), /unknown option '--bogus'/);
-  await assert.rejects(run("set-if", "dp0", "p1,a=1"), /not supported/);
+  await assert.rejects(run("set-if", "dp0", "p1,type=tap"), /type= of a port can't be changed/);
   await assert.rejects(run("add-flows", "-"), /standard input/);
 });

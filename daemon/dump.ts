@@ -86,7 +86,8 @@ export async function dumpFlows(
 }
 
 async function describeDatapath(datapath: Datapath, statistics: boolean): Promise<DatapathInfo> {
-  const { name, type, miss, flowsMax, masksCache, features, upcallHandler } = datapath.record;
+  const { name, type, miss, flowsMax, masksCache, features, upcallHandler, portids } =
+    datapath.record;
   const { backend } = datapath;
   const table = await backend.table();
   const handler = upcallHandler === null ? undefined : backend.handlerInfo(upcallHandler);
@@ -100,6 +101,7 @@ async function describeDatapath(datapath: Datapath, statistics: boolean): Promis
     counters: backend.counters(),
     masksCacheSize: masksCache,
     features,
+    ...(portids.cpus.length === 0 ? {} : { portids: portids.cpus }),
     ...(handler === undefined ? {} : { upcallHandler: handler }),
     maxHeadroom: backend.maxHeadroom,
     ports: describePorts(datapath, statistics),
@@ -112,7 +114,13 @@ function describePorts(datapath: Datapath, statistics: boolean): PortInfo[] {
 
 function describePort(datapath: Datapath, port: PortRecord, statistics: boolean): PortInfo {
   const { portNo, name, type, options, mac, state, reason } = port;
-  const info: PortInfo = { portNo, name, type, options, mac, state, reason };
+  const status = state === "up" ? datapath.backend.portStatus?.(portNo) : undefined;
+  const portids = datapath.record.portids.ports[portNo];
+  const info: PortInfo = {
+    ...{ portNo, name, type, options, mac, state, reason },
+    ...(status === undefined ? {} : { status }),
+    ...(portids === undefined ? {} : { portids }),
+  };
   return statistics ? { ...info, counters: datapath.backend.portCounters(portNo) } : info;
 }
 

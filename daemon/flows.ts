@@ -7,14 +7,21 @@
  * overlapping flows a packet takes is not defined.
  */
 import type { FlowStats, FlowTimeouts } from "./api.ts";
+import { programContext } from "./backend.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
 import type { Datapath } from "./model.ts";
 import type { Transaction } from "./transaction.ts";
+import type { Action } from "../datapath/actions/actions.ts";
 import { encodeActions } from "../datapath/actions/action_program.ts";
 import type { FlowLifetime, FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import { KEY_WORDS } from "../datapath/key.ts";
 import { formatActions, parseActions } from "../datapath/text/action_text.ts";
-import { formatFlow, type ParsedFlow, parseFlow } from "../datapath/text/flow_text.ts";
+import {
+  formatFlow,
+  type ParsedFlow,
+  parseFlow,
+  type PortNames,
+} from "../datapath/text/flow_text.ts";
 import { flowUfid } from "../datapath/ufid.ts";
 import { checkFlow } from "../datapath/validate/validate.ts";
 import { checkActions, checkExecutable } from "../datapath/validate/validate_actions.ts";
@@ -247,11 +254,19 @@ export interface PreparedFlow {
 /** Parses and checks a flow by the rules of {@link addFlow}. */
 export function prepareFlow(datapath: Datapath, flow: string, actions: string): PreparedFlow {
   const named = parseNamed({ datapath }, flow);
-  if (named.ufidOnly) refuse("EINVAL", "cannot add the flow: it has a ufid but no key");
+  if (named.ufidOnly) refuseBareUfid();
   guard("cannot add the flow", () => checkFlow(named.key, named.mask));
   const { ufid, mask } = named;
   const key = maskKey(named.key, mask);
   return { ufid, key, mask, actions: compileActions({ datapath }, actions, named) };
+}
+
+/** The same without a datapath at hand: throws what {@link prepareFlow} would throw. */
+export function checkFlowText(names: PortNames, flow: string, actions: string): void {
+  const { key, mask, ufid } = parseFlow(flow, { names });
+  if (ufid !== undefined && UFID_ONLY.test(flow)) refuseBareUfid();
+  guard("cannot add the flow", () => checkFlow(key, mask));
+  readActions(names, actions, { key, mask });
 }
 
 /** Parses and checks actions for packets of one key. */
@@ -286,16 +301,29 @@ function setActions(scope: FlowScope, at: number, actions: string): void {
 }
 
 function compileActions(
-  scope: Pick<FlowScope, "datapath">,
+  { datapath }: Pick<FlowScope, "datapath">,
+  text: string,
+  match: { readonly key: Int32Array; readonly mask: Int32Array },
+): Int32Array {
+  return encodeActions(readActions(datapath, text, match), programContext(datapath.backend));
+}
+
+/** Parses actions and checks that packets of one key may have them. */
+export function readActions(
+  names: PortNames,
   text: string,
   { key, mask }: { readonly key: Int32Array; readonly mask: Int32Array },
-): Int32Array {
-  const actions = parseActions(text, { names: scope.datapath });
+): readonly Action[] {
+  const actions = parseActions(text, { names });
   guard("cannot use these actions", () => {
     checkActions(actions, key, mask, { rules: "denovs" });
     checkExecutable(actions);
   });
-  return encodeActions(actions);
+  return actions;
+}
+
+function refuseBareUfid(): never {
+  refuse("EINVAL", "cannot add the flow: it has a ufid but no key");
 }
 
 function findNamed(table: FlowTableWriter, named: NamedFlow): number {

@@ -19,6 +19,7 @@ import { loadHandler } from "./upcalls/loader.ts";
 import type { UpcallService } from "./upcalls/service.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import type { MeterConfig, MeterStats } from "../datapath/meters.ts";
+import type { UpcallDispatch } from "../datapath/upcall_dispatch.ts";
 import type { VportRegistry } from "../vports/registry.ts";
 
 export class LiveBackend implements Backend {
@@ -104,12 +105,20 @@ class LiveDatapathBackend implements DatapathBackend {
     return this.#upcalls.setHandler(this.#live, path);
   }
 
+  setDispatch(dispatch: UpcallDispatch): Promise<void> {
+    return this.#live.setDispatch(dispatch);
+  }
+
   handlerInfo(path: string): UpcallHandlerInfo {
     return this.#upcalls.info(this.#live, path);
   }
 
   setConntrack(settings: ConntrackSettings): void {
     this.#live.setConntrack(settings);
+  }
+
+  timeoutPolicy(name: string): number {
+    return this.#live.timeoutPolicies.numberOf(name);
   }
 
   get conntrack(): ConntrackBackend {
@@ -149,6 +158,10 @@ class LiveDatapathBackend implements DatapathBackend {
 
   checkPort(portNo: number): string | undefined {
     return this.#live.checkPort(portNo);
+  }
+
+  portStatus(portNo: number): string | undefined {
+    return this.#live.portStatus(portNo);
   }
 
   counters(): DatapathCounters {

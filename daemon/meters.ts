@@ -131,7 +131,8 @@ async function countUsers(
   return users;
 }
 
-function collectMeters(actions: readonly Action[], into: Set<number>): void {
+/** Adds the numbers of the meters that actions name. */
+export function collectMeters(actions: readonly Action[], into: Set<number>): void {
   for (const action of actions) {
     if (action.type === "meter") into.add(action.id);
     else {

@@ -7,9 +7,11 @@ import type { DatapathType, MissPolicy, PortInfo } from "./api.ts";
 import type { DatapathBackend } from "./backend.ts";
 import type { ConntrackSettings } from "./switch/live_datapath.ts";
 import type { SavedDatapath, SavedMeter, SavedPort } from "./store.ts";
+import { FRAGMENTS_DEFAULT } from "../datapath/conntrack/fragment_control.ts";
 import { CACHE_ENTRIES_MAX } from "../datapath/flow_table/signature_cache.ts";
 import type { PortNames } from "../datapath/text/flow_text.ts";
 import { formatMeter, type MeterText, parseMeter } from "../datapath/text/meter_text.ts";
+import type { UpcallDispatch } from "../datapath/upcall_dispatch.ts";
 
 export const LOCAL_PORT = 0;
 
@@ -28,20 +30,39 @@ export interface DatapathRecord {
   readonly features: readonly string[];
   /** Path of the upcall handler; null: there is none. */
   readonly upcallHandler: string | null;
+  /** Whom upcalls are for. */
+  readonly portids: Portids;
   readonly conntrack: ConntrackSettings;
+}
+
+/** Portids (datapath/upcall_dispatch.ts) by port number, and for each packet thread in turn. */
+export type Portids = Pick<UpcallDispatch, "ports" | "cpus">;
+
+export const NO_PORTIDS: Portids = { ports: {}, cpus: [] };
+
+/** Who an upcall of the datapath is for. */
+export function dispatchOf(
+  { portids, features }: Pick<DatapathRecord, "portids" | "features">,
+): UpcallDispatch {
+  return { ...portids, isPerCpu: features.includes(PER_CPU) };
 }
 
 export type { ConntrackSettings } from "./switch/live_datapath.ts";
 
 /** Connection tracking as it is unless set otherwise. */
-export const NO_CONNTRACK_LIMITS: ConntrackSettings = {
+export const CONNTRACK_DEFAULTS: ConntrackSettings = {
   connectionsMax: null,
   defaultLimit: 0,
   zoneLimits: {},
+  timeouts: {},
+  tcpSequenceCheck: true,
+  fragments: FRAGMENTS_DEFAULT,
 };
 
-/** OVS_DP_F_*: how a user of the kernel's datapath wants its upcalls. Kept and shown; see docs/decisions.md. */
-export const FEATURES: readonly string[] = ["unaligned", "vport-pids", "upcall-per-cpu"];
+/** OVS_DP_F_DISPATCH_UPCALL_PER_CPU: portids are chosen by packet thread. */
+const PER_CPU = "upcall-per-cpu";
+/** OVS_DP_F_*: how a user of the kernel's datapath wants its upcalls. The first two are only kept and shown. */
+export const FEATURES: readonly string[] = ["unaligned", "vport-pids", PER_CPU];
 
 /** A port. The last three change in place, as its device does. */
 export interface PortRecord {
@@ -151,14 +172,13 @@ export type Model = ReadonlyMap<string, Datapath>;
 
 export function toSavedDatapath(record: DatapathRecord): SavedDatapath {
   const { id, name, type, miss, flowsMax, masksCache, features, upcallHandler } = record;
-  const { connectionsMax, defaultLimit, zoneLimits } = record.conntrack;
-  const isLimited = connectionsMax !== null || defaultLimit !== 0 ||
-    Object.keys(zoneLimits).length > 0;
+  const isSet = JSON.stringify(record.conntrack) !== JSON.stringify(CONNTRACK_DEFAULTS);
   const settings: SavedDatapath["settings"] = {
     ...(masksCache === CACHE_ENTRIES_MAX ? {} : { masksCache }),
     ...(features.length === 0 ? {} : { features }),
     ...(upcallHandler === null ? {} : { upcallHandler }),
-    ...(isLimited ? { conntrack: record.conntrack } : {}),
+    ...(hasPortids(record.portids) ? { portids: record.portids } : {}),
+    ...(isSet ? { conntrack: record.conntrack } : {}),
   };
   return { id, name, type, miss, flowsMax, ufidSeed: record.ufidSeed.toHex(), settings };
 }
@@ -169,7 +189,8 @@ export function fromSavedDatapath(saved: SavedDatapath): DatapathRecord {
     masksCache = CACHE_ENTRIES_MAX,
     features = [],
     upcallHandler = null,
-    conntrack = NO_CONNTRACK_LIMITS,
+    portids = NO_PORTIDS,
+    conntrack,
   } = settings;
   const seed = Uint8Array.fromHex(ufidSeed);
   return {
@@ -182,8 +203,14 @@ export function fromSavedDatapath(saved: SavedDatapath): DatapathRecord {
     masksCache,
     features,
     upcallHandler,
-    conntrack,
+    portids,
+    // What an older version saved has no more than limits.
+    conntrack: { ...CONNTRACK_DEFAULTS, ...conntrack },
   };
+}
+
+function hasPortids({ ports, cpus }: Portids): boolean {
+  return cpus.length > 0 || Object.keys(ports).length > 0;
 }
 
 export function toSavedPort(port: PortRecord): SavedPort {

@@ -7,6 +7,7 @@ import type { LooseDevice, Store, StoreChange } from "./store.ts";
 import { makeFlowTableBuffers } from "../datapath/flow_table/layout.ts";
 import { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import type { MeterConfig } from "../datapath/meters.ts";
+import type { UpcallDispatch } from "../datapath/upcall_dispatch.ts";
 import type { VportRegistry } from "../vports/registry.ts";
 
 const LOAD_COUNT = 1000;
@@ -121,6 +122,10 @@ export class OfflineDatapath implements DatapathBackend {
   }
 
   setConntrack(_settings: ConntrackSettings): void {}
+
+  setDispatch(_dispatch: UpcallDispatch): Promise<void> {
+    return Promise.resolve();
+  }
 
   handlerInfo(path: string): UpcallHandlerInfo {
     return { path, state: "offline", reason: null, upcalls: 0, thrown: 0, refused: 0 };

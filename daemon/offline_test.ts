@@ -35,7 +35,7 @@ Deno.test("an unknown port type: types of plug-ins need the daemon", async () =>
     await offline.execute("dp-add", { dp: "dummy@dp0" });
     await assert.rejects(
       offline.execute("port-add", { dp: "dp0", port: "p1", type: "mine" }),
-      /unknown type "mine" \(known: .*dummy; a plug-in's type needs a daemon/,
+      /unknown type "mine" \(known: .*dummy; load a plug-in's first/,
     );
     offline.close();
   });

@@ -14,11 +14,21 @@ type Kind =
   | "requests"
   | "packets"
   | "numbers"
-  | "limits";
+  | "limits"
+  | "timeouts";
 /** Parameter → kind; a question mark for those that may be absent. */
 type Shape = Readonly<Record<string, Kind | `${Kind}?`>>;
 
 const FLOW: Shape = { dp: "string?", flow: "string" };
+
+const CONNECTIONS: Shape = {
+  dp: "string?",
+  zone: "number?",
+  mark: "string?",
+  labels: "string?",
+  original: "string?",
+  reply: "string?",
+};
 
 const SHAPES: Readonly<Record<MethodName, Shape>> = {
   "dp-add": { dp: "string", miss: "string?", flowsMax: "number?", mayExist: "boolean?" },
@@ -29,6 +39,7 @@ const SHAPES: Readonly<Record<MethodName, Shape>> = {
     masksCacheSize: "number?",
     features: "strings?",
     upcallHandler: "string?",
+    portids: "numbers?",
   },
   "dp-list": {},
   "dp-show": { dps: "strings", statistics: "boolean?" },
@@ -41,6 +52,7 @@ const SHAPES: Readonly<Record<MethodName, Shape>> = {
     mayExist: "boolean?",
   },
   "port-del": { dp: "string?", port: "string", ifExists: "boolean?" },
+  "port-set": { dp: "string?", port: "string", options: "map?", portids: "numbers?" },
   "port-list": { dp: "string?", statistics: "boolean?" },
   "flow-add": {
     ...FLOW,
@@ -64,27 +76,35 @@ const SHAPES: Readonly<Record<MethodName, Shape>> = {
   "meter-mod": { dp: "string?", meter: "string" },
   "meter-del": { dp: "string?", meter: "number?", ifExists: "boolean?" },
   "meter-show": { dp: "string?", meter: "number?" },
-  "ct-dump": { dp: "string?", zone: "number?" },
-  "ct-flush": {
-    dp: "string?",
-    zone: "number?",
-    mark: "string?",
-    labels: "string?",
-    original: "string?",
-    reply: "string?",
-  },
+  "ct-dump": CONNECTIONS,
+  "ct-exp-dump": { dp: "string?", zone: "number?" },
+  "ct-flush": CONNECTIONS,
+  "ct-bkts": { dp: "string?", over: "number?" },
   "ct-stats": { dp: "string?", zone: "number?" },
   "ct-limit-set": { dp: "string?", defaultLimit: "number?", zones: "limits?" },
   "ct-limit-del": { dp: "string?", isDefault: "boolean?", zones: "numbers?" },
   "ct-limit-get": { dp: "string?", zones: "numbers?" },
   "ct-maxconns": { dp: "string?" },
   "ct-maxconns-set": { dp: "string?", max: "number" },
+  "ct-timeout-set": { dp: "string?", policy: "string", seconds: "timeouts" },
+  "ct-timeout-del": { dp: "string?", policy: "string", ifExists: "boolean?" },
+  "ct-timeout-get": { dp: "string?", policy: "string?" },
+  "ct-set": {
+    dp: "string?",
+    tcpSequenceCheck: "boolean?",
+    fragmentsIpv4: "boolean?",
+    fragmentsIpv6: "boolean?",
+    fragmentSizeMinIpv4: "number?",
+    fragmentSizeMinIpv6: "number?",
+    fragmentsMax: "number?",
+  },
+  "ct-show": { dp: "string?" },
   "flow-load": { dp: "string?", text: "string", replace: "boolean?" },
   "batch": { requests: "requests" },
   "plugin-add": { file: "string" },
   "plugin-del": { type: "string", ifExists: "boolean?" },
   "plugin-list": {},
-  "upcalls": { dp: "string?", count: "number?" },
+  "upcalls": { dp: "string?", count: "number?", portids: "numbers?" },
   "trace": {
     dp: "string?",
     flow: "string?",
@@ -114,6 +134,7 @@ const CONFIG_METHODS: Readonly<Record<ConfigMethod, true>> = {
   "dp-set": true,
   "port-add": true,
   "port-del": true,
+  "port-set": true,
   "flow-add": true,
   "flow-mod": true,
   "flow-del": true,
@@ -124,6 +145,9 @@ const CONFIG_METHODS: Readonly<Record<ConfigMethod, true>> = {
   "ct-limit-set": true,
   "ct-limit-del": true,
   "ct-maxconns-set": true,
+  "ct-timeout-set": true,
+  "ct-timeout-del": true,
+  "ct-set": true,
 };
 
 /** Whether a text is the name of a method. */
@@ -163,6 +187,7 @@ const WORDS: Readonly<Record<Kind, string>> = {
   strings: "a list of texts",
   numbers: "a list of numbers",
   limits: "a list of {zone, limit}",
+  timeouts: "an object with numbers",
   map: "an object with texts",
   packets: "a list of {bytes, l3, time}",
   requests: "a list of {line, method, params} of methods that change the configuration",
@@ -179,6 +204,7 @@ const IS: Readonly<Record<Kind, (value: unknown) => boolean>> = {
     value.every((one) =>
       isObject(one) && typeof one.zone === "number" && typeof one.limit === "number"
     ),
+  timeouts: (value) => isObject(value) && Object.values(value).every(Number.isFinite),
   map: (value) =>
     isObject(value) && Object.values(value).every((option) => typeof option === "string"),
   packets: (value) => Array.isArray(value) && value.every(isTracePacket),

@@ -26,6 +26,8 @@ export class PortKeeper {
   readonly #options: PortKeeperOptions;
   /** Ports whose plug-in has thrown: only the user brings them back. */
   readonly #broken: WeakSet<PortRecord> = new WeakSet();
+  /** What each port has last said of itself. */
+  readonly #statuses: WeakMap<PortRecord, string> = new WeakMap();
   #interval: ReturnType<typeof setInterval> | undefined;
   #poke: ReturnType<typeof setTimeout> | undefined;
   #busy = false;
@@ -88,11 +90,19 @@ export class PortKeeper {
 
   async #check(datapath: Datapath, port: PortRecord): Promise<void> {
     const reason = datapath.backend.checkPort(port.portNo);
-    if (reason === undefined) return;
+    if (reason === undefined) return this.#noteStatus(datapath, port);
     port.state = "absent";
     port.reason = reason;
     this.#options.log.warn(`port ${port.name} of ${datapath.record.name} is down: ${reason}`);
     await datapath.backend.removePort(port.portNo, "close");
+  }
+
+  /** At most one line a second for each port. */
+  #noteStatus(datapath: Datapath, port: PortRecord): void {
+    const status = datapath.backend.portStatus?.(port.portNo);
+    if (status === undefined || status === this.#statuses.get(port)) return;
+    this.#statuses.set(port, status);
+    this.#options.log.info(`port ${port.name} of ${datapath.record.name}: ${status}`);
   }
 
   #noteMac(port: PortRecord): void {

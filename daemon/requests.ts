@@ -13,14 +13,16 @@ import type {
 } from "./api.ts";
 import { refuse, toCommandError } from "./command_errors.ts";
 import { deleteLimits, setConnectionsMax, setLimits } from "./conntrack.ts";
+import { deleteTimeouts, setConntrackOptions, setTimeouts } from "./ct_settings.ts";
 import { addFlow, deleteFlow, flushFlows, formatUfid, modifyFlow } from "./flows.ts";
 import { addMeter, deleteMeter, modifyMeter } from "./meters.ts";
 import {
+  CONNTRACK_DEFAULTS,
   type Datapath,
   type DatapathRecord,
   FEATURES,
   LOCAL_PORT,
-  NO_CONNTRACK_LIMITS,
+  NO_PORTIDS,
   type PortRecord,
   randomBytes,
   randomMac,
@@ -33,6 +35,7 @@ import {
   parseDatapathName,
   realPortType,
 } from "./names.ts";
+import { checkPortids, equalOptions, normalOptions, setPort, setPortids } from "./port_settings.ts";
 import type { Transaction } from "./transaction.ts";
 import { FLOWS_MAX_DEFAULT, FLOWS_MAX_LIMIT } from "../datapath/flow_table/layout.ts";
 import { CACHE_ENTRIES_MAX } from "../datapath/flow_table/signature_cache.ts";
@@ -63,6 +66,7 @@ const STAGES: { readonly [M in ConfigMethod]: Stage<M> } = {
   "dp-set": setDatapath,
   "port-add": addPort,
   "port-del": deletePort,
+  "port-set": setPort,
   "flow-add": async (transaction, params) => {
     const { dp, flow, actions, mayExist } = params;
     const timeouts = checkTimeouts(transaction, params);
@@ -87,6 +91,9 @@ const STAGES: { readonly [M in ConfigMethod]: Stage<M> } = {
   "ct-limit-set": setLimits,
   "ct-limit-del": deleteLimits,
   "ct-maxconns-set": setConnectionsMax,
+  "ct-timeout-set": setTimeouts,
+  "ct-timeout-del": deleteTimeouts,
+  "ct-set": setConntrackOptions,
 };
 
 /** Stages one request. Throws CommandError; the transaction is then to be rolled back. */
@@ -141,7 +148,8 @@ async function addDatapath(
     masksCache: CACHE_ENTRIES_MAX,
     features: [],
     upcallHandler: null,
-    conntrack: NO_CONNTRACK_LIMITS,
+    portids: NO_PORTIDS,
+    conntrack: CONNTRACK_DEFAULTS,
   });
   stagePort(transaction, datapath, {
     portNo: LOCAL_PORT,
@@ -167,7 +175,7 @@ function deleteDatapath(
 
 async function setDatapath(
   transaction: Transaction,
-  { dp, miss, masksCacheSize: masksCache, features, upcallHandler }: Params<"dp-set">,
+  { dp, miss, masksCacheSize: masksCache, features, upcallHandler, portids }: Params<"dp-set">,
 ): Promise<Result<"dp-set">> {
   const datapath = findDatapath(transaction.model, dp);
   checkMiss(miss);
@@ -183,9 +191,12 @@ async function setDatapath(
       ? {}
       : { features: FEATURES.filter((one) => features.includes(one)) }),
     ...(handler === undefined ? {} : { upcallHandler: handler === "" ? null : handler }),
+    ...(portids === undefined
+      ? {}
+      : { portids: { ...datapath.record.portids, cpus: checkPortids(portids) } }),
   };
   if (Object.keys(changes).length === 0) {
-    refuse("EINVAL", "nothing to set (miss, masks-cache, features or upcall-handler)");
+    refuse("EINVAL", "nothing to set (miss, masks-cache, features, upcall-handler or upcall)");
   }
   transaction.setDatapath(datapath, changes);
   return {};
@@ -275,6 +286,7 @@ function deletePort(
     refuse("EINVAL", `cannot delete port 0 of ${name}: it goes with the datapath (dp-del)`);
   }
   transaction.deletePort(datapath, port);
+  setPortids(transaction, findDatapath(transaction.model, dp), port.portNo, []);
   return { deleted: true };
 }
 
@@ -290,31 +302,6 @@ function stagePort(
   const mac = type === "internal" ? randomMac() : null;
   const port: PortRecord = { portNo, name, type, options, mac, state, reason: null };
   transaction.addPort(datapath, port, line);
-}
-
-/** Options as the type formats them: defaults left out, spelling made one. */
-function normalOptions(
-  transaction: Transaction,
-  type: string,
-  options: Readonly<Record<string, string>>,
-  doing: string,
-): Readonly<Record<string, string>> {
-  const { types } = transaction.backend;
-  const ops = types.get(type);
-  if (ops === undefined) {
-    const known = types.names().join(", ");
-    refuse(
-      "EINVAL",
-      `${doing}: unknown type "${type}" (known: ${known}; a plug-in's type needs a daemon started ` +
-        "with it: denovs run --plugin FILE)",
-    );
-  }
-  try {
-    const parsed = ops.parseOptions(new Map(Object.entries(options)));
-    return Object.fromEntries(ops.formatOptions(parsed));
-  } catch (error) {
-    throw toCommandError(error, { doing });
-  }
 }
 
 function choosePortNo(
@@ -396,12 +383,4 @@ function checkSamePort(
     const options = Object.entries(port.options).map(([key, value]) => `${key}=${value}`);
     refuse("EEXIST", `${doing} with ${options.join(",") || "no options"}`);
   }
-}
-
-function equalOptions(
-  a: Readonly<Record<string, string>>,
-  b: Readonly<Record<string, string>>,
-): boolean {
-  const keys = Object.keys(a);
-  return keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]);
 }

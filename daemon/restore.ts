@@ -1,5 +1,5 @@
 /** The saved state made real when the daemon starts. */
-import type { Backend } from "./backend.ts";
+import { type Backend, type DatapathBackend, programContext } from "./backend.ts";
 import type { Logger } from "./log.ts";
 import { Datapath, fromSavedDatapath, fromSavedMeter, type Model } from "./model.ts";
 import { attachSaved } from "./port_keeper.ts";
@@ -53,9 +53,13 @@ async function removeLoose(state: SavedState, backend: Backend, log: Logger): Pr
 }
 
 /** Puts a saved flow into a table, staged. Its rules were checked when it was added. Throws when its text can't be read. */
-export function insertSavedFlow(table: FlowTableWriter, saved: SavedFlow): void {
+export function insertSavedFlow(
+  table: FlowTableWriter,
+  saved: SavedFlow,
+  backend: Pick<DatapathBackend, "timeoutPolicy"> = {},
+): void {
   const { key, mask } = parseFlow(saved.flow);
-  const actions = encodeActions(parseActions(saved.actions));
+  const actions = encodeActions(parseActions(saved.actions), programContext(backend));
   table.insert({ ufid: saved.ufid, key, mask, actions });
 }
 
@@ -84,7 +88,7 @@ async function restoreFlows(
     const piece = await store.loadFlows(record.id, from, LOAD_COUNT);
     for (const saved of piece.flows) {
       try {
-        insertSavedFlow(table, saved);
+        insertSavedFlow(table, saved, backend);
         count++;
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error);

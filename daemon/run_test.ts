@@ -89,7 +89,7 @@ Deno.test("kill -9 in the middle of a stream of commands loses none that was ack
         acknowledged++;
       }
     })().catch((error) => error.code);
-    await new Promise((done) => setTimeout(done, 150));
+    await untilEqual(() => Promise.resolve(acknowledged > 20), true);
     await daemon.end("SIGKILL");
     // Whether the daemon had begun the last one decides.
     assert.ok(["ECONNRESET", "ESHUTDOWN"].includes(await stream));

@@ -9,6 +9,7 @@ import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { CommandError, type DatapathType, type MissPolicy } from "./api.ts";
 import { makeDirectory } from "./lock.ts";
 import { directoryOf } from "./paths.ts";
+import type { ConntrackSettings } from "./switch/live_datapath.ts";
 
 export interface SavedDatapath {
   /** 32 hex digits: who this datapath is, whatever its name. */
@@ -27,11 +28,11 @@ export interface DatapathSettings {
   readonly masksCache?: number;
   readonly features?: readonly string[];
   readonly upcallHandler?: string;
-  readonly conntrack?: {
-    readonly connectionsMax: number | null;
-    readonly defaultLimit: number;
-    readonly zoneLimits: Readonly<Record<string, number>>;
+  readonly portids?: {
+    readonly ports: Readonly<Record<string, readonly number[]>>;
+    readonly cpus: readonly number[];
   };
+  readonly conntrack?: Partial<ConntrackSettings>;
 }
 
 export interface SavedPort {

@@ -9,6 +9,7 @@ import { refuse, toCommandError } from "./command_errors.ts";
 import { formatUfid } from "./flows.ts";
 import type { Datapath, Model } from "./model.ts";
 import { findDatapath, findPort } from "./names.ts";
+import { type PatchEnd, TracePorts } from "./trace_ports.ts";
 import { decodeActions } from "../datapath/actions/action_program.ts";
 import { composeFrame } from "../datapath/compose/compose.ts";
 import { DROP_REASONS } from "../datapath/drop_reasons.ts";
@@ -24,16 +25,23 @@ import {
   KEY_WORDS,
   L3_PACKET,
   PORT_NONE,
+  SKB_MARK_AT,
+  SKB_PRIORITY_AT,
   TCP_FLAGS_AT,
 } from "../datapath/key.ts";
 import { Packet } from "../datapath/packet/packet.ts";
 import { copyConnections } from "../datapath/trace/connections.ts";
 import { formatActions } from "../datapath/text/action_text.ts";
 import { formatFlow, parseFlow, type PortNames } from "../datapath/text/flow_text.ts";
-import { describeTrace, lookupsOf, type TraceContext } from "../datapath/trace/describe.ts";
+import {
+  type Beyond,
+  describeTrace,
+  lookupsOf,
+  type TraceContext,
+} from "../datapath/trace/describe.ts";
 import { type FlowTexts, MaskSurvey } from "../datapath/trace/masks.ts";
 import { TraceMemory } from "../datapath/trace/memory.ts";
-import type { FoundFlow, RawTrace } from "../datapath/trace/recorder.ts";
+import type { FoundFlow, RawTrace, SentEvent } from "../datapath/trace/recorder.ts";
 import type { PacketTrace, TracedFlow } from "../datapath/trace/schema.ts";
 import { type TracedPacket, Tracer } from "../datapath/trace/tracer.ts";
 
@@ -45,6 +53,11 @@ const PACKETS_MAX = 10_000;
 const SAMPLE_ALWAYS = 0;
 const SAMPLE_NEVER = 0xffff_ffff;
 
+/** Ways through other datapaths that are told of one packet. */
+const CROSSINGS_MAX = 64;
+/** Memories that are kept for the next request. */
+const MEMORIES_MAX = 2;
+
 /** Where the traced datapath's facts come from. */
 interface Source {
   readonly backend: Backend;
@@ -53,72 +66,166 @@ interface Source {
   readonly names: PortNames | undefined;
 }
 
+/** A datapath that packets of a request go through. */
+interface Stage extends Source {
+  readonly memory: TraceMemory;
+  readonly tracer: Tracer;
+  readonly ports: TracePorts;
+}
+
 /** Carries out `trace`. Nothing is sent, counted, learned or charged. */
 export class PacketTracing {
-  /** What the last trace worked in. */
-  #memory: TraceMemory | undefined;
+  /** What earlier traces worked in. */
+  #memories: TraceMemory[] = [];
 
   async trace(
     backend: Backend,
     model: Model,
     params: Methods["trace"]["params"],
   ): Promise<Methods["trace"]["result"]> {
-    const table = await findDatapath(model, params.dp).backend.table();
-    // Another trace may be under way: that one has it then.
-    const kept = this.#memory;
-    this.#memory = undefined;
-    const memory = kept?.fits(table.buffers) === true ? kept : new TraceMemory(table.buffers);
+    // Another trace may be under way: it makes its own then.
+    const request = new TraceRequest(backend, model, params, this.#memories.splice(0));
     try {
-      return await tracePackets(backend, model, params, memory);
+      return await request.run();
     } finally {
-      this.#memory = memory;
+      this.#memories = request.memories().slice(0, MEMORIES_MAX);
     }
   }
 }
 
-async function tracePackets(
-  backend: Backend,
-  model: Model,
-  params: Methods["trace"]["params"],
-  memory: TraceMemory,
-): Promise<Methods["trace"]["result"]> {
-  const datapath = findDatapath(model, params.dp);
-  const packets = packetsOf(datapath, params);
-  const table = await datapath.backend.table();
-  const names = params.names === true ? datapath : undefined;
-  const source: Source = { backend, datapath, table, names };
-  const tracer = await makeTracer({ ...source, memory }, packets, params.samples);
-  const traces: PacketTrace[] = [];
-  for (const [at, packet] of packets.entries()) {
-    const { trace, refused } = tracer.trace(packet, Math.max(1, backend.nowMs()));
-    const time = params.packets?.[at]?.time;
-    const told = trace === undefined
-      ? refusedTrace(datapath, packet.inPort, refused)
-      : describeTrace(trace, {
-        ...contextOf(source),
-        masks: await triedMasks(source, tracer, trace, packets.length),
-      });
-    traces.push(time === undefined ? told : { ...told, time });
-    await backend.rest();
+/** One request: the datapaths that its packets have come through so far, each with a tracer for all of them. */
+class TraceRequest {
+  readonly #backend: Backend;
+  readonly #model: Model;
+  readonly #params: Methods["trace"]["params"];
+  readonly #spare: TraceMemory[];
+  readonly #stages: Map<string, Stage> = new Map();
+  /** Packets asked about. */
+  #count = 1;
+  /** Ways through other datapaths that may still be told of the packet in hand. */
+  #crossings = 0;
+
+  constructor(
+    backend: Backend,
+    model: Model,
+    params: Methods["trace"]["params"],
+    spare: TraceMemory[],
+  ) {
+    this.#backend = backend;
+    this.#model = model;
+    this.#params = params;
+    this.#spare = spare;
   }
-  return { traces };
+
+  async run(): Promise<Methods["trace"]["result"]> {
+    const params = this.#params;
+    const datapath = findDatapath(this.#model, params.dp);
+    const packets = packetsOf(datapath, params);
+    this.#count = packets.length;
+    const stage = await this.#stage(datapath, packets);
+    const traces: PacketTrace[] = [];
+    for (const [at, packet] of packets.entries()) {
+      this.#crossings = CROSSINGS_MAX;
+      const time = params.packets?.[at]?.time;
+      const told = await this.#follow(stage, packet);
+      traces.push(time === undefined ? told : { ...told, time });
+    }
+    return { traces };
+  }
+
+  /** What it worked in, the first datapath's first. */
+  memories(): TraceMemory[] {
+    return [...Array.from(this.#stages.values(), ({ memory }) => memory), ...this.#spare];
+  }
+
+  /** The way of a packet through a datapath, and on through those behind patch ports. */
+  async #follow(stage: Stage, packet: TracedPacket): Promise<PacketTrace> {
+    const { backend, datapath, tracer, ports } = stage;
+    ports.begin();
+    const { trace, refused } = tracer.trace(packet, Math.max(1, backend.nowMs()));
+    await backend.rest();
+    if (trace === undefined) return refusedTrace(datapath, packet.inPort, refused);
+    const beyond = new Map<SentEvent, Beyond>();
+    let isCut = false;
+    const sent = trace.events.filter((event) => event.kind === "sent");
+    const behind = sent.map(({ portNo, image }) => ports.behind(portNo, image.size));
+    for (const [at, { outer, peer }] of behind.entries()) {
+      const event = sent[at]!;
+      if (outer !== undefined) beyond.set(event, { outer });
+      if (peer === undefined) continue;
+      if (this.#crossings-- <= 0) {
+        isCut = true;
+        continue;
+      }
+      beyond.set(event, { next: await this.#cross(peer, event, packet.patchHops ?? 0) });
+    }
+    const told = describeTrace(trace, {
+      ...contextOf(stage),
+      masks: await triedMasks(stage, trace, this.#count),
+      beyond: (event) => beyond.get(event),
+    });
+    return isCut ? { ...told, cut: true } : told;
+  }
+
+  /** On from the other end of a patch port, with what the port lets through (vports/patch.ts). */
+  async #cross(
+    { datapath, port }: PatchEnd,
+    { image }: SentEvent,
+    hops: number,
+  ): Promise<PacketTrace> {
+    const key = new Int32Array(KEY_WORDS);
+    const [from, to] = [new DataView(image.key.buffer), new DataView(key.buffer)];
+    for (const at of [SKB_MARK_AT, SKB_PRIORITY_AT]) to.setUint32(at, from.getUint32(at));
+    const packet: TracedPacket = {
+      bytes: image.bytes,
+      inPort: port.portNo,
+      key,
+      l3EthType: image.isL3 ? from.getUint16(ETH_TYPE_AT) : undefined,
+      patchHops: hops + 1,
+    };
+    const told = await this.#follow(await this.#stage(datapath, [packet]), packet);
+    return { dp: datapath.record.name, ...told };
+  }
+
+  /** `packets`: the first that go through it. */
+  async #stage(datapath: Datapath, packets: readonly TracedPacket[]): Promise<Stage> {
+    const known = this.#stages.get(datapath.record.name);
+    if (known !== undefined) return known;
+    const backend = this.#backend;
+    const { names, samples } = this.#params;
+    const table = await datapath.backend.table();
+    const fitting = this.#spare.findIndex((memory) => memory.fits(table.buffers));
+    const memory = this.#spare.splice(fitting, fitting < 0 ? 0 : 1)[0] ??
+      new TraceMemory(table.buffers);
+    const source: Source = { backend, datapath, table, names: names ? datapath : undefined };
+    const ports = new TracePorts({
+      datapath,
+      model: this.#model,
+      types: backend.types,
+      nowMs: () => backend.nowMs(),
+    });
+    const tracer = await makeTracer({ ...source, memory, ports }, packets, samples);
+    const stage = { ...source, memory, ports, tracer };
+    this.#stages.set(datapath.record.name, stage);
+    return stage;
+  }
 }
 
 async function makeTracer(
-  source: Source & { readonly memory: TraceMemory },
+  source: Omit<Stage, "tracer">,
   packets: readonly TracedPacket[],
   samples: string | undefined,
 ): Promise<Tracer> {
-  const { datapath, table, memory } = source;
+  const { datapath, table, memory, ports } = source;
   const { record, backend } = datapath;
   const facts = backend.traceFacts?.();
-  const ports = datapath.ports().filter(({ state }) => state !== "absent");
   return new Tracer({
     table,
     memory,
-    ports: ports.map(({ portNo, state }) => ({ portNo, failed: state === "failed" })),
+    ports: ports.list(),
     miss: record.miss,
     upcallMode: facts?.upcallMode ?? (record.upcallHandler === null ? "off" : "handle"),
+    quietPorts: facts?.quietPorts,
     macs: record.miss === "learn" ? facts?.macs : undefined,
     meters: facts?.meters,
     conntrack: await copyTracker(source, packets, facts?.conntrack),
@@ -194,8 +301,7 @@ function describeFlow(
 
 /** Looks through the flows, a little at a time, for those that came closest. */
 async function triedMasks(
-  { backend, table, names }: Source,
-  tracer: Tracer,
+  { backend, table, names, tracer }: Stage,
   trace: RawTrace,
   packets: number,
 ): Promise<TraceContext["masks"]> {

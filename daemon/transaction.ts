@@ -10,7 +10,7 @@
  */
 import type { Backend, CloseMode } from "./backend.ts";
 import { toCommandError } from "./command_errors.ts";
-import { Datapath, type DatapathRecord, type Model, type PortRecord } from "./model.ts";
+import { Datapath, type DatapathRecord, dispatchOf, type Model, type PortRecord } from "./model.ts";
 import { toSavedDatapath, toSavedMeter } from "./model.ts";
 import type { LooseDevice, StoreChange } from "./store.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
@@ -92,6 +92,7 @@ export class Transaction {
     this.save({ op: "dp-del", dp: datapath.record.id });
   }
 
+  /** One that has the number and name of another takes its place, and its device over. */
   addPort(datapath: Datapath, port: PortRecord, line: number | undefined): void {
     const copy = this.edit(datapath);
     copy.addPort(port);
@@ -213,6 +214,9 @@ export class Transaction {
 
   async #publishSettings({ record, backend }: Datapath, old: DatapathRecord): Promise<void> {
     const { name, miss, masksCache, upcallHandler, conntrack } = record;
+    if (record.portids !== old.portids || record.features !== old.features) {
+      await this.#quietly(`set portids of ${name}`, backend.setDispatch(dispatchOf(record)));
+    }
     if (conntrack !== old.conntrack) backend.setConntrack(conntrack);
     if (miss !== old.miss) await this.#quietly(`set miss of ${name}`, backend.setMiss(miss));
     if (masksCache !== old.masksCache) {
@@ -278,7 +282,11 @@ export class Transaction {
     try {
       await attach(move);
     } catch (error) {
-      const doing = `cannot add port "${move.port.name}" to ${move.datapath.record.name}`;
+      const { record } = move.datapath;
+      const isKept = this.#find(record.id, this.#before)?.portNamed(move.port.name) !== undefined;
+      const doing = isKept
+        ? `cannot open port "${move.port.name}" of ${record.name} anew`
+        : `cannot add port "${move.port.name}" to ${record.name}`;
       throw toCommandError(error, { doing, line: this.#lines.get(move.port) });
     }
   }

@@ -12,6 +12,7 @@ import { Slices } from "./slices.ts";
 import type { LiveDatapath, Switch } from "./switch/switch.ts";
 import { contextOf } from "./trace.ts";
 import {
+  CAPTURE_EVENTS,
   type CapturedEvent,
   type CaptureEvent,
   readCaptured,
@@ -24,7 +25,6 @@ import { describeTrace } from "../datapath/trace/describe.ts";
 import type { KeyFilter } from "../datapath/trace/recorder.ts";
 import { makeUpcallRing, UpcallConsumer, WAITING } from "../datapath/upcall_ring.ts";
 
-const EVENTS: readonly CaptureEvent[] = ["in", "out", "drop", "upcall"];
 /** How long a loop waits before it looks whether it is still wanted. */
 const WAIT_MS = 200;
 /** Most packets that one live trace records. */
@@ -177,7 +177,7 @@ class Capture {
 }
 
 function toInfo(captured: CapturedEvent, datapath: Datapath, lost: number): CapturedInfo {
-  const { event, portNo, reason, wallUs, bytes, fullSize, l3EthType } = captured;
+  const { event, portNo, reason, wallUs, bytes, fullSize, l3EthType, sample } = captured;
   const port = datapath.byNo(portNo);
   const [name, meaning] = DROP_REASONS[reason]!;
   return {
@@ -186,6 +186,8 @@ function toInfo(captured: CapturedEvent, datapath: Datapath, lost: number): Capt
     portNo,
     ...(port === undefined ? {} : { port }),
     ...(event === "drop" ? { reason: name, meaning } : {}),
+    ...(sample === undefined ? {} : { group: sample.group }),
+    ...(sample?.cookie === undefined ? {} : { cookie: sample.cookie }),
     packet: bytes.toHex(),
     length: fullSize,
     ...(l3EthType === undefined ? {} : { l3: l3EthType }),
@@ -194,11 +196,11 @@ function toInfo(captured: CapturedEvent, datapath: Datapath, lost: number): Capt
 }
 
 function checkEvents(events: readonly string[]): readonly CaptureEvent[] {
-  const unknown = events.find((event) => !EVENTS.some((one) => one === event));
+  const unknown = events.find((event) => !CAPTURE_EVENTS.some((one) => one === event));
   if (unknown !== undefined) {
-    refuse("EINVAL", `packets can't be captured at "${unknown}" (${EVENTS.join(", ")})`);
+    refuse("EINVAL", `packets can't be captured at "${unknown}" (${CAPTURE_EVENTS.join(", ")})`);
   }
-  return EVENTS.filter((event) => events.includes(event));
+  return CAPTURE_EVENTS.filter((event) => events.includes(event));
 }
 
 function checkCount(count: number | undefined, max = Infinity): void {

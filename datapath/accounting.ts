@@ -113,9 +113,10 @@ export class Accounts {
     this.#datapath[HELD]! += BigInt(difference | 0);
   }
 
-  /** A psample action has taken a sample. */
-  sampled(): void {
+  /** The psample action at words[at] has taken a sample: the packet's first `keep` bytes. */
+  sampled(packet: Packet, words: Int32Array, at: number, keep: number): void {
     this.#datapath[SAMPLED]! += 1n;
+    if (this.observer !== undefined) this.observer.sampled(packet, words, at, keep);
   }
 
   /** A packet from `portNo` ended here: by a flow, for want of one, or because it could not go on. */

@@ -100,6 +100,13 @@ export const DROP_HELP: Readonly<Record<string, DropHelp>> = {
     advice: "Give the switch more packet threads (`run --threads N`) or CPUs of its own, or slow " +
       "down the senders.",
   },
+  "rx-queue-full": {
+    causes:
+      "Segment trains of virtual machines and SCTP frames are taken from a queue beside the " +
+      "receive ring (docs/decisions.md), one at a time. They came faster than that, and the kernel " +
+      "dropped those that the queue had no room for. Which port they came by can't be told.",
+    advice: "As for rx-ring-full: more packet threads, CPUs of its own, or slower senders.",
+  },
   "tx-queue-full": {
     causes:
       "The outgoing device, or its socket's buffer, took no more: it is slower than what is " +
@@ -197,6 +204,13 @@ export const DROP_HELP: Readonly<Record<string, DropHelp>> = {
   "patch-no-peer": {
     causes: "The port that peer= names does not exist, or its own peer= names another.",
     advice: "Add the other port, and name them mutually.",
+  },
+  "patch-loop": {
+    causes:
+      "Flows, or floods, send a packet over patch ports in a circle: it has crossed 30 of them.",
+    advice:
+      "`trace-live` shows the packet's way; break the circle in a flow. Datapaths that flood " +
+      "(`--miss flood`, `learn`) must not be joined in a ring.",
   },
   "async-ring-full": {
     causes: "The port's Worker took frames more slowly than they came, or its far end does.",

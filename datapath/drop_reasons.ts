@@ -74,6 +74,11 @@ export const DROP_REASONS = [
     "rx-ring-full",
     "frames came faster than they were taken: the kernel found the receive ring full",
   ],
+  ["patch-loop", "crossed so many patch ports that it must be a loop"],
+  [
+    "rx-queue-full",
+    "segment trains or SCTP frames came faster than they were taken: the kernel found their queue full",
+  ],
 ] as const;
 
 /** Name of a drop reason. */

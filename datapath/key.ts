@@ -95,6 +95,8 @@ export const ND_OPTIONS_TYPE_AT = 185;
 export const IPV6_EXTHDRS_AT = 186;
 /** 4 bytes: the reserved word of a neighbour discovery message. */
 export const ND_RESERVED_AT = 188;
+/** 1 byte: how many MPLS labels there are, in bits (fields/label_count.ts). */
+export const MPLS_COUNT_AT = 192;
 /** MPLS_LABELS_MAX words of label << 12 | tc << 9 | bos << 8 | ttl, the outermost first. */
 export const MPLS_AT = 196;
 /** 1 byte each (RFC 8300): flags, TTL, MD type, next protocol. */
@@ -135,7 +137,7 @@ export const TUN_OPTIONS_KIND_AT = 289;
 export const TUN_OPTIONS_SIZE_AT = 290;
 /** TUN_OPTIONS_MAX bytes, zero behind the options. */
 export const TUN_OPTIONS_AT = 292;
-// Free: [192, 196) and [548, 576).
+// Free: [193, 196) and [548, 576).
 
 /** Most MPLS labels that a flow can match (net/openvswitch/flow.h: MPLS_LABEL_DEPTH). */
 export const MPLS_LABELS_MAX = 3;

@@ -10,11 +10,11 @@
  *
  * In memory: a hash table of slots found by linear probing, and a record per slot. A slot's number
  * stays when its meter goes, so that readers never miss what lies behind it, and is used again. The
- * record is guarded by a lock of its own; a thread that finds it taken sleeps on it (packet threads
- * may, and so may the control isolate, for the few nanoseconds that a holder needs unless it loses its
- * CPU).
+ * record is guarded by a lock of its own (spin_lock.ts), held for a few nanoseconds. Of a thread that
+ * dies meanwhile, a packet is charged to some bands and not to others.
  */
 import { RuleError } from "./errors.ts";
+import { lock, unlock } from "./spin_lock.ts";
 
 /** Most meters of a datapath. */
 export const METERS_MAX = 65536;
@@ -64,10 +64,6 @@ const LOCK = 2;
 const EMPTY = 0;
 const LIVE = 1;
 const GONE = 2;
-const FREE = 0;
-const TAKEN = 1;
-/** Taken, and somebody sleeps. */
-const AWAITED = 2;
 
 // Doubles of a record: integers below 2^53.
 const USED = 0;
@@ -320,13 +316,4 @@ function clearEnd(slots: Int32Array<SharedArrayBuffer>, slot: number): void {
     Atomics.store(slots, slot * SLOT_WORDS + STATE, EMPTY);
     slot = (slot - 1) & (SLOTS - 1);
   }
-}
-
-function lock(words: Int32Array<SharedArrayBuffer>, at: number): void {
-  if (Atomics.compareExchange(words, at, FREE, TAKEN) === FREE) return;
-  while (Atomics.exchange(words, at, AWAITED) !== FREE) Atomics.wait(words, at, AWAITED);
-}
-
-function unlock(words: Int32Array<SharedArrayBuffer>, at: number): void {
-  if (Atomics.exchange(words, at, FREE) === AWAITED) Atomics.notify(words, at, 1);
 }

@@ -36,6 +36,8 @@ export interface PacketObserver {
   dropped(packet: Packet | undefined, reason: DropReason, portNo: number): void;
   /** A packet was put into the queue of upcalls, or could not be. */
   upcalled(packet: Packet, isTaken: boolean): void;
+  /** The psample action at words[at] has taken a sample: the packet's first `keep` bytes. */
+  sampled(packet: Packet, words: Int32Array, at: number, keep: number): void;
 }
 
 /** A port whose sending is looked at. */

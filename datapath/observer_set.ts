@@ -66,4 +66,8 @@ export class ObserverSet implements PacketObserver {
   upcalled(packet: Packet, isTaken: boolean): void {
     for (const each of this.#list) each.upcalled(packet, isTaken);
   }
+
+  sampled(packet: Packet, words: Int32Array, at: number, keep: number): void {
+    for (const each of this.#list) each.sampled(packet, words, at, keep);
+  }
 }

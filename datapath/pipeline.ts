@@ -22,8 +22,9 @@ import type { MacTable } from "./mac_table.ts";
 import type { MeterReader } from "./meters.ts";
 import type { PacketObserver } from "./observer.ts";
 import { type OutputPort, Outputs, type PipelineHost, random32 } from "./output.ts";
-import { FRAME_SIZE_MAX, type Packet } from "./packet/packet.ts";
+import { FRAME_SIZE_MAX, GSO_NONE, type Packet } from "./packet/packet.ts";
 import { type InjectedPacket, type UpcallAction, UpcallProducer } from "./upcall_ring.ts";
+import { UpcallSegments } from "./upcall_segments.ts";
 
 export type { OutputPort, PipelineHost } from "./output.ts";
 
@@ -108,7 +109,10 @@ export class Pipeline {
   #nowMs = 0;
   #miss: MissAction = "drop";
   readonly #upcalls: UpcallProducer | undefined;
+  readonly #upcallSegments: UpcallSegments | undefined;
   #upcallMode: UpcallMode = "off";
+  /** By port number, 1: its misses are not handed over. Undefined: all are. */
+  #quiet: Uint8Array | undefined;
   /** Key of a packet that a userspace action hands over, or that the control plane injects. */
   readonly #upcallKey: Int32Array = new Int32Array(KEY_WORDS);
   /** Filled in anew for each userspace action. */
@@ -126,6 +130,7 @@ export class Pipeline {
       : new CtActions({ ...options.conntrack, random, accounts: this.#accounts });
     const meters = options.meters;
     this.#upcalls = options.upcalls === undefined ? undefined : new UpcallProducer(options.upcalls);
+    this.#upcallSegments = this.#upcalls && new UpcallSegments(this.#outputs, this.#upcalls);
     this.#upcallAction = {
       words: options.table.actionWords,
       at: 0,
@@ -159,8 +164,11 @@ export class Pipeline {
     this.#miss = policy;
   }
 
-  setUpcalls(mode: UpcallMode): void {
+  /** Misses of quiet ports are not handed over: with a handler they are lost. */
+  setUpcalls(mode: UpcallMode, quietPorts: readonly number[] = []): void {
     this.#upcallMode = mode;
+    this.#quiet = quietPorts.length === 0 ? undefined : new Uint8Array(1 << 16);
+    for (const portNo of quietPorts) this.#quiet![portNo] = 1;
   }
 
   /**
@@ -171,12 +179,14 @@ export class Pipeline {
     const { bytes, key, offload } = injected;
     const packet = this.#outputs.allocate();
     this.#accounts.generated();
-    if (packet === undefined || bytes.length > packet.tailLimit - packet.start) {
-      if (packet !== undefined) this.#outputs.recycle(packet);
-      this.#accounts.dropped(
-        injected.inPort,
-        packet === undefined ? POOL_EXHAUSTED : FRAME_TOO_LONG,
-      );
+    if (packet === undefined) {
+      this.#accounts.dropped(injected.inPort, POOL_EXHAUSTED);
+      return;
+    }
+    const isShort = injected.l3EthType === undefined && bytes.length < ETHERNET_SIZE;
+    if (isShort || bytes.length > packet.tailLimit - packet.start) {
+      this.#outputs.recycle(packet);
+      this.#accounts.dropped(injected.inPort, isShort ? FRAME_TOO_SHORT : FRAME_TOO_LONG);
       return;
     }
     packet.bytes.set(bytes, packet.start);
@@ -185,6 +195,7 @@ export class Pipeline {
     packet.isL3 = injected.l3EthType !== undefined;
     packet.ethType = injected.l3EthType ?? 0;
     packet.mru = injected.mru;
+    if (packet.mru !== 0) packet.metadata().pieceCount = 0;
     packet.needsCsum = offload.needsCsum;
     packet.csumStart = offload.csumStart;
     packet.csumOffset = offload.csumOffset;
@@ -194,8 +205,11 @@ export class Pipeline {
     extractKey(packet, this.#upcallKey, 0);
     // What ports hand back meanwhile waits for `finish`.
     this.#running = true;
-    this.#executor.execute(packet, this.#table.actionWords, actionsAt);
-    this.#running = false;
+    try {
+      this.#executor.execute(packet, this.#table.actionWords, actionsAt);
+    } finally {
+      this.#running = false;
+    }
     this.#outputs.recycle(packet);
   }
 
@@ -287,10 +301,14 @@ export class Pipeline {
     this.#spare = packets;
     this.#count = 0;
     this.#running = true;
-    for (let from = 0; from < count; from += BURST_MAX) {
-      this.#runBurst(packets, from, Math.min(count - from, BURST_MAX));
+    try {
+      for (let from = 0; from < count; from += BURST_MAX) {
+        this.#runBurst(packets, from, Math.min(count - from, BURST_MAX));
+      }
+    } finally {
+      // A bug may end the thread, or a thread that was given up leaves: the next round is not stuck.
+      this.#running = false;
     }
-    this.#running = false;
     this.#accounts.settle();
   }
 
@@ -381,12 +399,18 @@ export class Pipeline {
   }
 
   #runMiss(packet: Packet, keys: Int32Array, keyAt: number): void {
-    if (this.#upcallMode !== "off") {
+    const mode = this.#upcallMode;
+    const isQuiet = this.#quiet !== undefined && this.#quiet[packet.inPort] === 1;
+    if (mode !== "off" && !isQuiet) {
       const isTaken = this.#push(packet, keys, keyAt, FRAME_SIZE_MAX, undefined);
-      if (this.#upcallMode === "handle") {
+      if (mode === "handle") {
         this.#endUpcall(packet, isTaken, UPCALL_QUEUE_FULL);
         return;
       }
+    } else if (mode === "handle") {
+      this.#accounts.upcallFailed(packet.inPort);
+      this.#endUpcall(packet, false, NO_HANDLER);
+      return;
     }
     if (this.#miss === "drop") {
       this.#accounts.lost();
@@ -414,8 +438,13 @@ export class Pipeline {
     action.listAt = listAt;
     action.listLength = (flags & 2) === 0 ? 0 : lengthOf(words, listAt);
     action.wantsTunnel = (flags & 1) !== 0;
+    const { l3At, l4At, ip } = packet;
     extractKey(packet, this.#upcallKey, 0);
     const isTaken = this.#push(packet, this.#upcallKey, 0, keep, action);
+    // Behind a third tag no header is found: what the actions behind know of them stays.
+    packet.l3At = l3At;
+    packet.l4At = l4At;
+    packet.ip = ip;
     this.#endUpcall(packet, isTaken, UPCALL_QUEUE_FULL);
   }
 
@@ -426,7 +455,8 @@ export class Pipeline {
     keep: number,
     action: UpcallAction | undefined,
   ): boolean {
-    const isTaken = this.#upcalls?.push(packet, keys, keyAt, keep, action) ?? false;
+    const upcalls = packet.gsoType === GSO_NONE ? this.#upcalls : this.#upcallSegments;
+    const isTaken = upcalls?.push(packet, keys, keyAt, keep, action) ?? false;
     if (isTaken) this.#accounts.upcalled(packet.inPort);
     else this.#accounts.upcallFailed(packet.inPort);
     if (this.#observer !== undefined) this.#observer.upcalled(packet, isTaken);

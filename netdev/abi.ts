@@ -82,8 +82,10 @@ export const SO_RCVBUF = 8;
 export const SO_NO_CHECK = 11;
 export const SO_REUSEPORT = 15;
 export const SO_ATTACH_FILTER = 26;
+export const SO_DETACH_FILTER = 27;
 export const SO_MARK = 36;
 export const SO_ATTACH_BPF = 50;
+export const SO_ATTACH_REUSEPORT_EBPF = 52;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const MSG_DONTWAIT = 0x40;
@@ -285,6 +287,7 @@ export const ARPHRD_LOOPBACK = 772;
 // linux/netlink.h
 export const SOL_NETLINK = 270;
 export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
 export const NETLINK_ADD_MEMBERSHIP = 1;
 export const NETLINK_CAP_ACK = 10;
@@ -372,10 +375,26 @@ export const TCA_BPF_FLAGS = 8;
 export const TCA_BPF_FLAG_ACT_DIRECT = 1;
 
 // linux/bpf.h
+export const BPF_MAP_CREATE = 0;
+export const BPF_MAP_UPDATE_ELEM = 2;
 export const BPF_PROG_LOAD = 5;
 export const BPF_LINK_CREATE = 28;
 export const BPF_PROG_TYPE_SOCKET_FILTER = 1;
 export const BPF_PROG_TYPE_SCHED_CLS = 3;
+export const BPF_PROG_TYPE_SK_REUSEPORT = 21;
+export const BPF_MAP_TYPE_REUSEPORT_SOCKARRAY = 20;
+export const BPF_FUNC_sk_select_reuseport = 82;
+export const BPF_PSEUDO_MAP_FD = 1;
+export const SK_DROP = 0;
+export const SK_PASS = 1;
+export const BPF_STX = 0x03;
+export const BPF_DW = 0x18;
+export const BPF_IMM = 0x00;
+export const BPF_ADD = 0x00;
+export const BPF_OR = 0x40;
+export const BPF_LSH = 0x60;
+export const BPF_JGT = 0x20;
+export const BPF_CALL = 0x80;
 export const BPF_ALU64 = 0x07;
 export const BPF_MOV = 0xb0;
 export const BPF_MEM = 0x60;
@@ -387,6 +406,7 @@ export const BPF_TCX_INGRESS = 46;
 /** Linux 6.6: the verdict's name in TCX; the same number as TC_ACT_SHOT. */
 export const TCX_DROP = 2;
 export const __sk_buff = { pkt_type: 4, ifindex: 40, gso_segs: 164, gso_size: 176 } as const;
+export const sk_reuseport_md = { data: 0, data_end: 8, hash: 32 } as const;
 export const bpf_insn = { size: 8, code: 0, off: 2, imm: 4 } as const;
 /** union bpf_attr, the members used. `target_ifindex` of link_create stands where `target_fd` does. */
 export const bpf_attr = {
@@ -399,12 +419,19 @@ export const bpf_attr = {
   log_buf: 32,
   prog_flags: 44,
   prog_name: 48,
+  map_type: 0,
+  key_size: 4,
+  value_size: 8,
+  max_entries: 12,
+  map_fd: 0,
+  key: 8,
+  value: 16,
   "link_create.prog_fd": 0,
   "link_create.target_fd": 4,
   "link_create.attach_type": 8,
   "link_create.flags": 12,
 } as const;
-/** What we fill in of it for BPF_PROG_LOAD and BPF_LINK_CREATE (64 with TCX's relative_fd and expected_revision). */
+/** What we fill in of it for any command (64 with TCX's relative_fd and expected_revision). */
 export const BPF_ATTR_SIZE = 64;
 
 // asm/unistd.h

@@ -102,6 +102,8 @@ export interface KernelCalls {
 export interface ProcessCalls {
   /** `int connect(int fd, const struct sockaddr *address, socklen_t size)` */
   connect(fd: number, address: BufferSource, size: number): number;
+  /** `int getsockname(int fd, struct sockaddr *address, socklen_t *size)` */
+  getsockname(fd: number, address: BufferSource, size: BufferSource): number;
   /** `int dup2(int from, int to)` */
   dup2(from: number, to: number): number;
 }
@@ -180,6 +182,7 @@ function openKernel(): KernelCalls {
 function openProcess(): ProcessCalls {
   return Deno.dlopen(LIBC, {
     connect: { parameters: ["i32", "buffer", "u32"], result: "i32" },
+    getsockname: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
     dup2: { parameters: ["i32", "i32"], result: "i32" },
   }).symbols;
 }

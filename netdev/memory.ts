@@ -5,6 +5,8 @@
  * serves the next request of its size; a ring is first mapped over with fresh zero pages (its views
  * stay valid, its memory is free).
  */
+import { makeBlockSum } from "../datapath/packet/block_sum.ts";
+import { sumFaster } from "../datapath/packet/checksum.ts";
 import type { PacketBuffer } from "../datapath/packet/packet.ts";
 import {
   MAP_ANONYMOUS,
@@ -25,6 +27,7 @@ export interface MappedBuffer {
   readonly size: number;
 }
 
+const WASM_PAGE_SIZE = 65536;
 const NO_OFFSET = 0n;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
@@ -34,6 +37,26 @@ const free = new Map<number, MappedBuffer[]>();
 /** Maps `size` bytes of zeros, page-aligned; pages are taken when they are first touched. Lives as long as the process, or until {@link recycleBuffer}. Throws SystemError. */
 export function allocateBuffer(size: number): MappedBuffer {
   return free.get(size)?.pop() ?? mapZeros(size);
+}
+
+/**
+ * Zeros for a thread's packets, as long as the process lives: in a WebAssembly memory, so that
+ * checksums of what lies in it are computed by SIMD (datapath/packet/block_sum.ts). Where there is no
+ * such memory to be had, plain ones. Throws SystemError.
+ */
+export function allocatePacketMemory(size: number): PacketBuffer {
+  const pages = Math.ceil(size / WASM_PAGE_SIZE);
+  try {
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+    const { buffer } = memory;
+    if (!(buffer instanceof ArrayBuffer)) throw new TypeError("a shared memory was not asked for");
+    sumFaster(buffer, makeBlockSum(memory));
+    const bytes = new Uint8Array(buffer);
+    const address = Number(Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)));
+    return { bytes, view: new DataView(buffer), address };
+  } catch {
+    return allocateBuffer(size).buffer; // address space is limited (ulimit -v), or no SIMD
+  }
 }
 
 /** Gives a buffer back for the next {@link allocateBuffer} of its size. Nobody, the kernel included, may use its address any more. */

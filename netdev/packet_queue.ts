@@ -11,11 +11,15 @@ import { allocateBuffer, type MappedBuffer, recycleBuffer } from "./memory.ts";
 import { hand, type PacketHost } from "./packet_host.ts";
 import { attachFilter, type Fanout, openQueueSocket } from "./packet_setup.ts";
 import type { PortTable } from "./port_table.ts";
+import { SocketStatistics } from "./socket_statistics.ts";
 
+const RX_QUEUE_FULL = dropReason("rx-queue-full");
 const RX_TRUNCATED = dropReason("rx-truncated");
 const RX_NOT_A_PORT = dropReason("rx-not-a-port");
 const RX_INVALID_OFFLOAD = dropReason("rx-invalid-offload");
 const NO_HEADROOM = dropReason("no-headroom");
+/** Frames taken without finding the queue empty, after which the kernel is asked what it has lost. */
+const CROWDED_MAX = 256;
 
 /** Has the shape of vports' `Receiver`. */
 export class PacketQueue {
@@ -26,6 +30,9 @@ export class PacketQueue {
   readonly #ports: PortTable;
   readonly #memory: MappedBuffer;
   readonly #fetch: FrameFetch;
+  readonly #statistics: SocketStatistics;
+  /** Frames taken since the queue was found empty. */
+  #taken = 0;
 
   /** Opens a queue that receives nothing yet. Throws SystemError and leaves nothing behind. */
   static open(
@@ -52,6 +59,7 @@ export class PacketQueue {
     this.#ports = options.ports;
     this.#fetch = new FrameFetch(calls, memory);
     this.fd = openQueueSocket(calls, options.fanout);
+    this.#statistics = new SocketStatistics(calls, this.fd);
   }
 
   /** Hands up to `budget` frames to the hosts of their ports; returns how many were taken from the queue. */
@@ -64,9 +72,13 @@ export class PacketQueue {
       if (size < 0) {
         this.#host.recycle(packet);
         if (fetch.errno === EINVAL) this.#host.countRxDrop(PORT_NONE, RX_INVALID_OFFLOAD);
-        else if (fetch.errno !== EINTR) return count;
+        else if (fetch.errno !== EINTR) {
+          this.#countLosses();
+          return count;
+        }
         continue;
       }
+      if (++this.#taken >= CROWDED_MAX) this.#countLosses();
       const slot = this.#ports.find(fetch.ifindex);
       const tag = fetch.tag;
       const reason = slot < 0
@@ -84,6 +96,15 @@ export class PacketQueue {
       }
     }
     return budget;
+  }
+
+  /** A queue that was full had several frames: only then the kernel is asked what it has lost. */
+  #countLosses(): void {
+    const wasCrowded = this.#taken > 1;
+    this.#taken = 0;
+    if (!wasCrowded) return;
+    const lost = this.#statistics.newDrops();
+    if (lost > 0) this.#host.countRxDrop(PORT_NONE, RX_QUEUE_FULL, lost);
   }
 
   /** Takes the devices of the port table from now on. Throws SystemError. */

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { dropReason } from "../datapath/drop_reasons.ts";
+import { PORT_NONE } from "../datapath/key.ts";
 import { GSO_TCPV4, GSO_UDP, GSO_UDP_L4, type Packet } from "../datapath/packet/packet.ts";
 import { type Libc, libc, replaceLibc } from "./libc.ts";
 import { PacketSender } from "./packet_sender.ts";
@@ -105,6 +106,35 @@ rootTest(
     assert.equal(ring.queue?.receive(32), 0);
   },
 );
+
+rootTest("PacketQueue: a full queue loses trains, says how many, and goes on", async () => {
+  using _namespace = new TestNamespace();
+  using net = new Rtnetlink();
+  using tap = TapQueue.open("t0");
+  const host = new RecordingHost();
+  using ring = PacketRing.open({ host });
+  ring.addPort(upTap(net, "t0"), 4, host);
+  const full = `rx ${PORT_NONE} ${dropReason("rx-queue-full")}`;
+  const train = udpTrain(host, GSO_UDP_L4);
+  let sent = 0;
+  for (let round = 1; round <= 2; round++) {
+    // 32 MB is what fits: 1600 trains.
+    for (let time = 0; time < 3000; time++, sent++) assert.equal(tap.send(train), 0);
+    await until(() => {
+      receiveAll(ring);
+      return host.seen.length + (host.drops.get(full) ?? 0) === sent;
+    });
+    assert(host.drops.get(full)! >= 200 * round, `${host.drops.get(full)} of ${sent} were lost`);
+  }
+  assert.deepEqual([...host.drops.keys()], [full]);
+  assert.equal(tap.send(train), 0);
+  const seen = host.seen.length;
+  await until(() => {
+    receiveAll(ring);
+    return host.seen.length === seen + 1;
+  });
+  assert.equal(host.seen.at(-1)?.frame.length, train.end - train.start);
+});
 
 /** The C library of a process that may not use bpf(2). */
 function withoutBpf(): Libc {

@@ -23,14 +23,12 @@ import {
   PACKET_DROP_MEMBERSHIP,
   PACKET_MR_PROMISC,
   packet_mreq,
-  PACKET_STATISTICS,
   sockaddr_ll,
   SOL_PACKET,
   TP_STATUS_COPY,
   TP_STATUS_KERNEL,
   TP_STATUS_USER,
   tpacket2_hdr,
-  tpacket_stats,
   virtio_net_hdr,
 } from "./abi.ts";
 import { FETCH_SIZE, FrameFetch, restoreTag, tagOf } from "./frame_fetch.ts";
@@ -53,6 +51,7 @@ import {
 } from "./packet_setup.ts";
 import { PortTable } from "./port_table.ts";
 import { setOption } from "./socket.ts";
+import { SocketStatistics } from "./socket_statistics.ts";
 import { SystemError } from "./system_error.ts";
 import { readVnetHeader } from "./vnet_header.ts";
 
@@ -106,6 +105,7 @@ export class PacketRing {
   readonly #view: DataView<ArrayBuffer>;
   readonly #memory: MappedBuffer;
   readonly #fetch: FrameFetch;
+  readonly #statistics: SocketStatistics;
   readonly #packets: Packet[] = [];
   /** Half of the ring, in bytes: a frame that far behind the next one is waiting, so frames may have been lost. */
   readonly #half: number;
@@ -114,10 +114,6 @@ export class PacketRing {
   #head = 0;
   #tail = 0;
   #lent = 0;
-  #packetCount = 0;
-  #dropCount = 0;
-  /** Of these drops, the ones that the host was told of. */
-  #dropsTold = 0;
   /** Calls of `receive` since the ring was found half full; 0: it was not. */
   #crowdedFor = 0;
   #closed = false;
@@ -154,6 +150,7 @@ export class PacketRing {
     this.queue = parts.queue;
     const { fd, area } = parts.socket;
     this.fd = fd;
+    this.#statistics = new SocketStatistics(parts.calls, fd);
     this.#area = area;
     this.#view = area.buffer.view;
     this.#words = new Int32Array(area.buffer.bytes.buffer);
@@ -226,15 +223,7 @@ export class PacketRing {
 
   /** Frames since the ring was opened: received, and lost because the ring was full or the kernel could not express their offload state. */
   statistics(): { packets: number; drops: number } {
-    const value = new DataView(new ArrayBuffer(tpacket_stats.size));
-    const size = new Uint32Array([tpacket_stats.size]);
-    const { getsockopt } = this.#libc.socket;
-    if (getsockopt(this.fd, SOL_PACKET, PACKET_STATISTICS, value, size) === 0) {
-      // Reading resets the kernel's counters.
-      this.#packetCount += value.getUint32(tpacket_stats.tp_packets, true);
-      this.#dropCount += value.getUint32(tpacket_stats.tp_drops, true);
-    }
-    return { packets: this.#packetCount - this.#dropCount, drops: this.#dropCount };
+    return this.#statistics.read();
   }
 
   /** Removes all ports, closes the socket and frees the ring's memory. Never throws. */
@@ -266,11 +255,8 @@ export class PacketRing {
     }
     if (!isDrained && ++this.#crowdedFor < CROWDED_MAX) return;
     this.#crowdedFor = 0;
-    const { drops } = this.statistics();
-    const lost = drops - this.#dropsTold;
-    if (lost === 0) return;
-    this.#dropsTold = drops;
-    this.#host.countRxDrop(PORT_NONE, RX_RING_FULL, lost);
+    const lost = this.#statistics.newDrops();
+    if (lost > 0) this.#host.countRxDrop(PORT_NONE, RX_RING_FULL, lost);
   }
 
   /** Frames that the kernel has filled, from #head on, at most `max`. */

@@ -41,6 +41,14 @@ function drain(ring: PacketRing): void {
   while (ring.receive(32) > 0) ring.release();
 }
 
+/** Waits until so many frames have come to a ring since it was opened, or were lost there. */
+async function untilIn(ring: PacketRing, count: number): Promise<void> {
+  await until(() => {
+    const { packets, drops } = ring.statistics();
+    return packets + drops >= count;
+  });
+}
+
 rootTest("PacketRing: receives by port, in place, small frames", async () => {
   using _namespace = new TestNamespace();
   using net = new Rtnetlink();
@@ -196,7 +204,8 @@ rootTest("PacketRing: hears neither its own sends nor devices that are no ports"
   sender.send(bySlot, packet);
   sender.send(other, packet);
   sender.flush();
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  // Our own frame would come before the one that the other end receives.
+  await untilIn(ring, 1);
   drain(ring);
   assert.deepEqual(host.seen.map((seen) => seen.portNo), [2]);
   assert.deepEqual([...host.drops], []);
@@ -216,7 +225,7 @@ rootTest(
     sender.send(slot, packetOf(host, ipv4Frame({ payloadSize: 40 })));
     sender.send(slot, train(host, 30000));
     sender.flush();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await untilIn(ring, 2);
     ring.removePort(x1);
     drain(ring);
     assert.equal(host.seen.length, 0);
@@ -245,7 +254,7 @@ rootTest(
     sender.send(slot, train(host, 30000));
     sender.send(slot, train(host, 30001));
     sender.flush();
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await untilIn(ring, 2);
     const taken = poor.allocate();
     assert.equal(ring.receive(1), 1);
     if (taken !== undefined) poor.recycle(taken);
@@ -268,7 +277,7 @@ rootTest("PacketRing: a full ring loses frames, says so, and goes on in step", a
   for (let round = 0; round < 4; round++) {
     for (let sent = 0; sent < 1000; sent++) sender.send(slot, packet);
     sender.flush();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await untilIn(ring, 1000 * (round + 1));
     drain(ring);
   }
   assert.equal(host.seen.length, 4 * 264);
@@ -303,9 +312,11 @@ rootTest(
       sender.flush();
       host.recycle(packet);
     }
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    drain(first);
-    drain(second);
+    await until(() => {
+      drain(first);
+      drain(second);
+      return hosts.reduce((sum, each) => sum + each.seen.length, 0) >= 64;
+    });
     const counts = hosts.map((each) => each.seen.length);
     assert.equal((counts[0] ?? 0) + (counts[1] ?? 0), 64);
     assert.ok(Math.min(...counts) > 8, `shares ${counts}`);

@@ -48,6 +48,11 @@ export class Poller {
     this.#pointer = pointerTo(this.#events.buffer);
   }
 
+  /** Readable when one of its members is: a set may be a member of another. */
+  get fd(): number {
+    return this.#fd;
+  }
+
   /** Waits for `fd` too; `token` is any unsigned 32-bit number. Throws SystemError. */
   add(fd: number, token: number): void {
     const event = new DataView(this.#event.buffer);

@@ -1,45 +1,21 @@
 /**
  * Receiving from a tunnel's socket: one datagram at a time into a packet's memory, and what its outer
  * headers said. UDP datagrams that the kernel has joined (UDP_GRO), or that came unsegmented from the
- * same machine, arrive as one with the size of its segments.
+ * same machine, arrive as one with the size of its segments. Others may be read one behind the other
+ * into one packet's memory, so that they lie as if they had been joined.
  */
 import type { Packet } from "../datapath/packet/packet.ts";
 import type { TunnelKey } from "../datapath/packet/tunnel_key.ts";
-import {
-  cmsghdr,
-  EAGAIN,
-  in6_pktinfo,
-  in_pktinfo,
-  iovec,
-  IP_PKTINFO,
-  IP_TOS,
-  IP_TTL,
-  IPPROTO_IP,
-  IPPROTO_IPV6,
-  IPPROTO_UDP,
-  IPV6_HOPLIMIT,
-  IPV6_PKTINFO,
-  IPV6_TCLASS,
-  MSG_DONTWAIT,
-  MSG_TRUNC,
-  msghdr,
-  sockaddr_in,
-  sockaddr_in6,
-  UDP_GRO,
-} from "./abi.ts";
+import { EAGAIN, MSG_DONTWAIT, MSG_TRUNC } from "./abi.ts";
 import { type Libc, libc } from "./libc.ts";
-import { allocateBuffer, type MappedBuffer, pointerTo, recycleBuffer } from "./memory.ts";
+import { allocateBuffer, type MappedBuffer, recycleBuffer } from "./memory.ts";
+import { IPV4_SIZE, Reception, RECEPTION_SIZE } from "./tunnel_reception.ts";
 import { type Carrier, type Family, type InputPlace, openInput } from "./tunnel_socket.ts";
 
 /** Errors of earlier datagrams (ICMP) that one call passes over. */
 const ATTEMPTS_MAX = 16;
-/** Layout of the memory that the kernel reads and writes. */
-const IOVEC_AT = 64;
-const NAME_AT: number = IOVEC_AT + iovec.size;
-const CONTROL_AT: number = NAME_AT + 32;
-const CONTROL_SIZE = 256;
-const MEMORY_SIZE: number = CONTROL_AT + CONTROL_SIZE;
-const IPV4_SIZE = 20;
+/** A multiple of 8. */
+const PLACE_SIZE: number = (RECEPTION_SIZE + 7) & ~7;
 
 /** None waits. */
 export const NONE = -1;
@@ -53,22 +29,16 @@ export class TunnelInput {
   readonly carrier: Carrier;
   /** The UDP port it is bound to; 0 for GRE. */
   readonly port: number;
-  /** Of the datagram received last: type of service, time to live. */
-  tos = 0;
-  ttl = 0;
-  /** Bytes of each datagram of which the one received was joined, the last one's apart; 0: it is one. */
-  segmentSize = 0;
-  /** Where the tunnel's header begins. */
-  headerAt = 0;
+  /** Whether its datagrams have a UDP checksum; false also where nobody knows. */
+  readonly hasChecksum: boolean;
   readonly #libc: Libc;
   readonly #recvmsg: Libc["socket"]["recvmsg"];
   readonly #memory: MappedBuffer;
-  readonly #view: DataView<ArrayBuffer>;
-  readonly #message: Deno.PointerObject;
-  /** Where in its view the addresses lie. */
-  #destinationAt = 0;
-  #sourceAt = 0;
-  #addresses: DataView;
+  /** Bytes in front of a datagram that lie elsewhere. */
+  readonly #headerSize: number;
+  /** The datagram in hand, and the one that was read behind it. */
+  #first: Reception;
+  #behind: Reception;
   #closed = false;
 
   /** Throws SystemError and leaves nothing behind. */
@@ -78,69 +48,88 @@ export class TunnelInput {
     this.family = place.family;
     this.carrier = place.carrier;
     this.port = place.port;
-    this.#memory = allocateBuffer(MEMORY_SIZE);
+    this.hasChecksum = place.steering !== undefined && place.hasChecksum === true;
+    this.#memory = allocateBuffer(2 * PLACE_SIZE);
     try {
       this.fd = openInput(place);
     } catch (error) {
       recycleBuffer(this.#memory);
       throw error;
     }
-    const { view, address } = this.#memory.buffer;
-    this.#view = view;
-    this.#addresses = view;
-    this.#message = pointerTo(this.#memory.buffer);
-    view.setBigUint64(msghdr.msg_name, BigInt(address + NAME_AT), true);
-    view.setBigUint64(msghdr.msg_iov, BigInt(address + IOVEC_AT), true);
-    view.setUint32(msghdr.msg_iovlen, 1, true);
-    view.setBigUint64(msghdr.msg_control, BigInt(address + CONTROL_AT), true);
+    const isV4 = place.family === 4;
+    // A raw IPv4 socket gives the header.
+    const kind = { isV4, hasIpv4Header: isV4 && place.carrier === "gre" };
+    this.#headerSize = kind.hasIpv4Header ? IPV4_SIZE : 0;
+    const { buffer } = this.#memory;
+    this.#first = new Reception(buffer, 0, kind);
+    this.#behind = new Reception(buffer, PLACE_SIZE, kind);
+  }
+
+  /** Type of service in the outer header of the datagram in hand. */
+  get tos(): number {
+    return this.#first.tos;
+  }
+
+  /** Bytes of each datagram of which the one in hand was joined, the last one's apart; 0: it is one. */
+  get segmentSize(): number {
+    return this.#first.segmentSize;
+  }
+
+  /** Bytes between the place of the datagram in hand and its tunnel header: IPv4 options. */
+  get optionsSize(): number {
+    return this.#first.optionsSize;
   }
 
   /**
    * Reads one datagram to buffer offset `at` of the packet, up to packet.tailLimit, and sets
-   * packet.end and this object's fields. Returns its size with all headers that were read; NONE or
-   * TOO_LONG.
+   * packet.end and this object's fields. Returns its size; NONE or TOO_LONG.
    */
   receive(packet: Packet, at: number): number {
-    const view = this.#view;
     const room = packet.tailLimit - at;
-    const address = packet.buffer.address + at;
-    view.setUint32(IOVEC_AT + iovec.iov_base, address >>> 0, true);
-    view.setUint32(IOVEC_AT + iovec.iov_base + 4, (address / 0x1_0000_0000) >>> 0, true);
-    view.setUint32(IOVEC_AT + iovec.iov_len, room, true);
-    let got = -1;
-    for (let attempt = 0; got < 0; attempt++) {
-      view.setUint32(msghdr.msg_namelen, sockaddr_in6.size, true);
-      view.setUint32(msghdr.msg_controllen, CONTROL_SIZE, true);
-      got = this.#recvmsg(this.fd, this.#message, MSG_DONTWAIT | MSG_TRUNC);
-      if (got < 0 && (this.#libc.errno() === EAGAIN || attempt === ATTEMPTS_MAX)) return NONE;
-    }
+    const first = this.#first;
+    first.prepare(packet.buffer.address + at, room);
+    const got = this.#read(first);
+    if (got < 0) return NONE;
     if (got > room) return TOO_LONG;
     packet.end = at + got;
-    this.headerAt = at;
-    this.segmentSize = 0;
-    if (this.family === 4 && this.carrier === "gre") this.#readIpv4(packet, at, got);
-    else this.#readControl();
+    first.read();
     return got;
   }
 
-  /** Writes addresses, ports, tos and ttl of the datagram received last to a tunnel just begun. */
+  /**
+   * Reads the next datagram behind the packet's end, `size` bytes of it, and what is longer to buffer
+   * offset `at` of `spare`, leaving the place of those `size` bytes in front. Returns its size; NONE or
+   * TOO_LONG. Neither packet's end changes, nor does the datagram in hand.
+   */
+  receiveBehind(packet: Packet, size: number, spare: Packet, at: number): number {
+    const behind = this.#behind;
+    const more = spare.tailLimit - at - size;
+    const moreAddress = spare.buffer.address + at + size;
+    behind.prepare(packet.buffer.address + packet.end, size, moreAddress, more);
+    const got = this.#read(behind);
+    if (got < 0) return NONE;
+    if (got > size + more) return TOO_LONG;
+    behind.read();
+    return got;
+  }
+
+  /** Whether the datagram read behind the one in hand came by the same way, and neither was joined. */
+  isSameWay(): boolean {
+    return this.#first.isLike(this.#behind);
+  }
+
+  /** The datagram read behind the one in hand is the one in hand now. */
+  advance(): void {
+    const first = this.#first;
+    this.#first = this.#behind;
+    this.#behind = first;
+  }
+
+  /** Writes addresses, ports, tos and ttl of the datagram in hand to a tunnel just begun. */
   describe(tunnel: TunnelKey): void {
-    const view = this.#addresses;
-    if (this.family === 4) {
-      tunnel.source = view.getUint32(this.#sourceAt);
-      tunnel.destination = view.getUint32(this.#destinationAt);
-    } else {
-      for (let word = 0; word < 4; word++) {
-        tunnel.setSourceWord(word, view.getUint32(this.#sourceAt + 4 * word));
-        tunnel.setDestinationWord(word, view.getUint32(this.#destinationAt + 4 * word));
-      }
-    }
-    tunnel.tos = this.tos;
-    tunnel.ttl = this.ttl;
-    if (this.carrier === "udp") {
-      tunnel.sourcePort = this.#view.getUint16(NAME_AT + sockaddr_in.sin_port);
-      tunnel.destinationPort = this.port;
-    }
+    this.#first.describe(tunnel);
+    tunnel.destinationPort = this.port;
+    if (this.carrier === "gre") tunnel.sourcePort = 0;
   }
 
   /** Never throws. */
@@ -151,44 +140,15 @@ export class TunnelInput {
     recycleBuffer(this.#memory);
   }
 
-  /** A raw IPv4 socket gives the header. */
-  #readIpv4(packet: Packet, at: number, size: number): void {
-    const { view } = packet;
-    this.#addresses = view;
-    this.#sourceAt = at + 12;
-    this.#destinationAt = at + 16;
-    this.tos = view.getUint8(at + 1);
-    this.ttl = view.getUint8(at + 8);
-    const headerSize = (view.getUint8(at) & 0x0f) << 2;
-    this.headerAt = at + Math.min(Math.max(headerSize, IPV4_SIZE), size);
-  }
-
-  #readControl(): void {
-    const view = this.#view;
-    const isV4 = this.family === 4;
-    this.#sourceAt = NAME_AT + (isV4 ? sockaddr_in.sin_addr : sockaddr_in6.sin6_addr);
-    this.tos = 0;
-    this.ttl = 0;
-    const end = CONTROL_AT + view.getUint32(msghdr.msg_controllen, true);
-    let at = CONTROL_AT;
-    while (at + cmsghdr.size <= end) {
-      const size = view.getUint32(at + cmsghdr.cmsg_len, true);
-      if (size < cmsghdr.size) break;
-      const level = view.getUint32(at + cmsghdr.cmsg_level, true);
-      const type = view.getUint32(at + cmsghdr.cmsg_type, true);
-      const data = at + cmsghdr.size;
-      if (level === IPPROTO_IP) {
-        if (type === IP_TTL) this.ttl = view.getUint32(data, true);
-        else if (type === IP_TOS) this.tos = view.getUint8(data);
-        else if (type === IP_PKTINFO) this.#destinationAt = data + in_pktinfo.ipi_addr;
-      } else if (level === IPPROTO_IPV6) {
-        if (type === IPV6_HOPLIMIT) this.ttl = view.getUint32(data, true);
-        else if (type === IPV6_TCLASS) this.tos = view.getUint32(data, true);
-        else if (type === IPV6_PKTINFO) this.#destinationAt = data + in6_pktinfo.ipi6_addr;
-      } else if (level === IPPROTO_UDP && type === UDP_GRO) {
-        this.segmentSize = view.getUint32(data, true);
-      }
-      at += (size + 7) & ~7;
+  /** Bytes of the datagram, without what lies elsewhere; less than 0: none. */
+  #read(reception: Reception): number {
+    for (let attempt = 0; attempt <= ATTEMPTS_MAX; attempt++) {
+      if (attempt > 0) reception.reset();
+      const got = this.#recvmsg(this.fd, reception.message, MSG_DONTWAIT | MSG_TRUNC);
+      // A raw socket's packet is at least a header.
+      if (got >= this.#headerSize) return got - this.#headerSize;
+      if (got < 0 && this.#libc.errno() === EAGAIN) return NONE;
     }
+    return NONE;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Sockets that tunnels are made of: UDP, or raw IP sockets of protocol GRE, over IPv4 or IPv6. Opening
- * and binding them, and what the host's routes say of the way to a far end.
+ * Sockets that tunnels are made of: UDP, or raw IP sockets of protocol GRE, over IPv4 or IPv6: opening
+ * and binding them.
  */
 import ipaddr from "ipaddr.js";
 import {
@@ -15,7 +15,6 @@ import {
   BPF_MOD,
   BPF_RET,
   BPF_W,
-  IP_MTU,
   IP_MTU_DISCOVER,
   IP_PKTINFO,
   IP_PMTUDISC_DO,
@@ -26,7 +25,6 @@ import {
   IPPROTO_IP,
   IPPROTO_IPV6,
   IPPROTO_UDP,
-  IPV6_MTU,
   IPV6_MTU_DISCOVER,
   IPV6_RECVHOPLIMIT,
   IPV6_RECVPKTINFO,
@@ -35,6 +33,7 @@ import {
   SKF_AD_OFF,
   SKF_AD_RXHASH,
   SO_ATTACH_FILTER,
+  SO_DETACH_FILTER,
   SO_NO_CHECK,
   SO_REUSEPORT,
   SOCK_CLOEXEC,
@@ -53,6 +52,7 @@ import {
 import { type Libc, libc } from "./libc.ts";
 import { openSocket, setOption, setReceiveBuffer, setSendBuffer } from "./socket.ts";
 import { SystemError } from "./system_error.ts";
+import { joinSteering, type Steering } from "./tunnel_steering.ts";
 
 /** IP version of the underlay. */
 export type Family = 4 | 6;
@@ -71,6 +71,10 @@ export interface InputPlace {
   /** This packet thread, of how many: each gets its share of what comes. */
   readonly thread: number;
   readonly threads: number;
+  /** What tells UDP datagrams with a checksum from others; undefined: nothing does. */
+  readonly steering?: Steering | undefined;
+  /** Whether this socket is for those that have one; only with steering. */
+  readonly hasChecksum?: boolean | undefined;
 }
 
 /** `bind(UDP port 4789)` and the like fail with this in front. */
@@ -81,7 +85,8 @@ function doingOf(place: { carrier: Carrier; family: Family; port: number }): str
     : `receive GRE over IPv${family}`;
 }
 
-function openCarrier(calls: Libc, carrier: Carrier, family: Family, doing: string): number {
+/** A plain socket; `doing` follows "Cannot". Throws SystemError. */
+export function openCarrier(calls: Libc, carrier: Carrier, family: Family, doing: string): number {
   const kind = carrier === "udp" ? SOCK_DGRAM : SOCK_RAW;
   return openSocket(calls, {
     domain: family === 4 ? AF_INET : AF_INET6,
@@ -124,8 +129,15 @@ export function openInput(place: InputPlace): number {
     }
     set(IPPROTO_UDP, UDP_GRO, "UDP_GRO");
     if (family === 6) set(IPPROTO_UDP, UDP_NO_CHECK6_RX, "UDP_NO_CHECK6_RX");
-    if (threads > 1) set(SOL_SOCKET, SO_REUSEPORT, "SO_REUSEPORT");
+    const { steering, thread, hasChecksum = false } = place;
+    if (threads > 1 || steering !== undefined) set(SOL_SOCKET, SO_REUSEPORT, "SO_REUSEPORT");
+    // Nothing gets in before it is certain to be the right socket's.
+    if (steering !== undefined) attachNothing(calls, fd, doing);
     bindTo(calls, fd, { family, port, doing });
+    if (steering !== undefined) {
+      joinSteering(calls, fd, { steering, thread, hasChecksum });
+      set(SOL_SOCKET, SO_DETACH_FILTER, "SO_DETACH_FILTER");
+    }
     return fd;
   } catch (error) {
     calls.file.close(fd);
@@ -221,6 +233,7 @@ export function openOutput(kind: OutputKind): number {
       else set(IPPROTO_UDP, UDP_NO_CHECK6_TX, "UDP_NO_CHECK6_TX", 1);
     }
     setSendBuffer(calls, fd, SEND_BUFFER_SIZE);
+    // A raw socket that only sends would get a copy of all that comes.
     if (carrier === "gre") attachNothing(calls, fd, doing);
     return fd;
   } catch (error) {
@@ -229,7 +242,7 @@ export function openOutput(kind: OutputKind): number {
   }
 }
 
-/** A raw socket that only sends would get a copy of all that comes. */
+/** Keeps everything out of a socket. */
 function attachNothing(calls: Libc, fd: number, doing: string): void {
   const filter = new DataView(new ArrayBuffer(sock_filter.size));
   filter.setUint16(sock_filter.code, BPF_RET | BPF_K, true);
@@ -239,27 +252,6 @@ function attachNothing(calls: Libc, fd: number, doing: string): void {
   header.setBigUint64(sock_fprog.filter, BigInt(address), true);
   const option = { level: SOL_SOCKET, name: SO_ATTACH_FILTER, label: "SO_ATTACH_FILTER", doing };
   setOption(calls, fd, option, new Uint8Array(header.buffer));
-}
-
-/**
- * MTU of the way to an address as the host knows it now, in bytes with the IP header; undefined:
- * there is no route. `address` is 4 or 16 bytes.
- */
-export function pathMtu(address: Uint8Array): number | undefined {
-  const calls = libc();
-  const family: Family = address.length === 4 ? 4 : 6;
-  const fd = openCarrier(calls, "udp", family, "look up a route");
-  try {
-    const to = socketAddress(family, address, 9);
-    if (calls.process.connect(fd, to, to.length) < 0) return undefined;
-    const value = new Int32Array(1);
-    const size = new Uint32Array([4]);
-    const [level, name] = family === 4 ? [IPPROTO_IP, IP_MTU] : [IPPROTO_IPV6, IPV6_MTU];
-    if (calls.socket.getsockopt(fd, level, name, value, size) < 0) return undefined;
-    return value[0];
-  } finally {
-    calls.file.close(fd);
-  }
 }
 
 /** `struct sockaddr_in` or `sockaddr_in6`. */

@@ -12,15 +12,22 @@ export interface Kind {
   /** A program instead of `deno test`. */
   readonly command?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** How many files run at a time; default 1. */
+  /** Files and folders below `paths` that are another kind's. */
+  readonly except?: readonly string[];
+  /** How many `deno test` run at a time, each with some of the files; default 1. */
   readonly jobs?: number;
+  /** It may run while other kinds do, and is waited for at the end. */
+  readonly beside?: boolean;
   /** Part of `deno task test` without arguments. */
   readonly byDefault: boolean;
 }
 
 const EXE = "dist/denovs";
-/** End-to-end tests wait more than they work, each in namespaces of its own. */
-const E2E_JOBS = 2;
+const CORES = Math.min(4, navigator.hardwareConcurrency);
+/** Of tests that work. */
+const BUSY_JOBS = CORES;
+/** Of tests that wait more than they work, each in namespaces of its own. */
+const WAITING_JOBS = CORES + 1;
 const UNITS = [
   "cli/",
   "daemon/",
@@ -30,6 +37,21 @@ const UNITS = [
   "tools/",
   "tests/tidy_test.ts",
 ];
+/** Of these the tests that start processes, make namespaces, or wait for what hangs: seconds each. */
+const LIVE = [
+  "daemon/run_test.ts",
+  "daemon/switch/async_port_test.ts",
+  "daemon/switch/devices_test.ts",
+  "daemon/switch/hang_test.ts",
+  "daemon/upcalls/upcalls_test.ts",
+  "examples/",
+  "netdev/packet_socket_test.ts",
+  "tools/self_extractor_test.ts",
+  "vports/conformance_test.ts",
+  "vports/contract_test.ts",
+  "vports/tunnel_too_big_test.ts",
+  "vports/tunnels_contract_test.ts",
+];
 
 /** In the order in which they run. */
 export const KINDS: readonly Kind[] = [
@@ -37,6 +59,7 @@ export const KINDS: readonly Kind[] = [
     name: "check",
     about: "every file type-checks",
     command: [Deno.execPath(), "check", "--quiet", "."],
+    beside: true,
     byDefault: true,
   },
   {
@@ -44,10 +67,24 @@ export const KINDS: readonly Kind[] = [
     about: "unit and property tests of datapath/, with no permission",
     paths: ["datapath/"],
     permissions: ["--no-prompt"],
-    jobs: 2,
+    jobs: BUSY_JOBS,
     byDefault: true,
   },
-  { name: "unit", about: "unit tests of everything else", paths: UNITS, byDefault: true },
+  {
+    name: "unit",
+    about: "unit tests of everything else",
+    paths: UNITS,
+    except: LIVE,
+    jobs: WAITING_JOBS,
+    byDefault: true,
+  },
+  {
+    name: "live",
+    about: "those of them that start processes, use devices or wait for what hangs",
+    paths: LIVE,
+    jobs: WAITING_JOBS,
+    byDefault: true,
+  },
   {
     name: "threads",
     about: "what threads share, under all of them at once",
@@ -58,6 +95,7 @@ export const KINDS: readonly Kind[] = [
     name: "fuzz",
     about: "hostile packets and messages",
     paths: ["tests/fuzz/"],
+    jobs: BUSY_JOBS,
     byDefault: true,
   },
   {
@@ -77,6 +115,7 @@ export const KINDS: readonly Kind[] = [
     name: "oracle",
     about: "same input to Open vSwitch, same answers",
     paths: ["tests/oracle/"],
+    jobs: BUSY_JOBS,
     byDefault: true,
   },
   {
@@ -89,6 +128,7 @@ export const KINDS: readonly Kind[] = [
     name: "golden",
     about: "text cases with a virtual clock",
     paths: ["tests/golden/"],
+    jobs: BUSY_JOBS,
     byDefault: true,
   },
   {
@@ -101,6 +141,7 @@ export const KINDS: readonly Kind[] = [
     name: "golden-exe",
     about: `the same with ${EXE}`,
     paths: ["tests/golden/"],
+    jobs: BUSY_JOBS,
     env: { DENOVS_EXE: EXE },
     byDefault: true,
   },
@@ -108,14 +149,14 @@ export const KINDS: readonly Kind[] = [
     name: "e2e",
     about: "real devices in network namespaces, from the sources",
     paths: ["tests/e2e/"],
-    jobs: E2E_JOBS,
+    jobs: WAITING_JOBS,
     byDefault: true,
   },
   {
     name: "e2e-threads-2",
     about: "the same with two packet threads",
     paths: ["tests/e2e/"],
-    jobs: E2E_JOBS,
+    jobs: WAITING_JOBS,
     env: { DENOVS_TEST_THREADS: "2" },
     byDefault: true,
   },
@@ -123,7 +164,7 @@ export const KINDS: readonly Kind[] = [
     name: "e2e-exe",
     about: `the same with ${EXE}`,
     paths: ["tests/e2e/"],
-    jobs: E2E_JOBS,
+    jobs: WAITING_JOBS,
     env: { DENOVS_EXE: EXE },
     byDefault: true,
   },

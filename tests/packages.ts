@@ -16,6 +16,7 @@ const PACKAGES: readonly string[] = [
   "python3-pyftpdlib",
   "tftpd-hpa",
   "curl",
+  "nginx-light",
   "gcc",
   "libc6-dev",
   "socat",

@@ -1,7 +1,11 @@
 /**
- * `deno task test [KIND…]`: installs what the tests need, runs the kinds of test one after another,
- * prints a line per test and, at the end, each failure with the command that repeats it, then
- * `N passed, N failed, N skipped`. Exit status 0 only if nothing failed.
+ * `deno task test [--quick] [KIND…]`: installs what the tests need, runs the kinds of test one after
+ * another, prints a line per test and, at the end, each failure with the command that repeats it, then
+ * `N passed, N failed, N skipped`. Exit status 0 only if nothing failed. With --quick properties are
+ * tried on a tenth of the cases (datapath/testing/cases.ts).
+ *
+ * The files of a kind with several jobs are dealt out to that many `deno test` at a time, a few each:
+ * its own --parallel does not say which file a result is of.
  *
  * The kinds are the entries of kinds.ts; an argument selects those whose name is the argument
  * or begins with it and a dash. Tests are found by place, never listed here.
@@ -15,7 +19,7 @@ import { installMissing } from "./packages.ts";
 interface Failure {
   readonly file: string;
   readonly title: string;
-  readonly message: string;
+  message: string;
   readonly repeat: string;
 }
 
@@ -44,7 +48,8 @@ function repeatCommand(kind: Kind, file?: string, test?: string): string {
   return environmentPrefix(kind) + words.map(quote).join(" ");
 }
 
-function record(tally: Tally, kind: Kind, result: TestResult): void {
+/** Counts and prints a result. Returns the failure, if it is one. */
+function record(tally: Tally, kind: Kind, result: TestResult): Failure | undefined {
   const title = `${result.file || kind.name} ${result.name}`.trim();
   const time = result.durationMs < 1000 ? "" : ` (${(result.durationMs / 1000).toFixed(1)} s)`;
   if (result.status === "skipped") {
@@ -62,24 +67,30 @@ function record(tally: Tally, kind: Kind, result: TestResult): void {
   } else {
     tally.failed++;
     say(`FAILED  ${title}${time}`);
-    tally.failures.push({
+    const failure = {
       file: result.file,
       title: `${kind.name}: ${title}`,
       message: result.message,
       repeat: repeatCommand(kind, result.file, result.name),
-    });
+    };
+    tally.failures.push(failure);
+    return failure;
   }
+  return undefined;
 }
 
-/** Longest a kind may take before it is stopped, milliseconds. */
+/** Longest a `deno test` or program may take before it is stopped, milliseconds. */
 const KIND_TIMEOUT_MS = 420_000;
+
+/** A job of a kind with several gets this share of its files at a time, so that all end together. */
+const DEAL_SHARE = 1 / 8;
+const QUICK = "--quick";
 
 function start(kind: Kind, args: readonly string[]): Deno.ChildProcess {
   return new Deno.Command(args[0] ?? "", {
     args: args.slice(1),
     env: {
       ...kind.env,
-      DENO_JOBS: String(kind.jobs ?? 1),
       NO_COLOR: "1",
       DENO_NO_UPDATE_CHECK: "1",
     },
@@ -89,12 +100,12 @@ function start(kind: Kind, args: readonly string[]): Deno.ChildProcess {
   }).spawn();
 }
 
-async function runKind(kind: Kind, tally: Tally): Promise<void> {
+async function runKind(kind: Kind, tally: Tally, isQuick: boolean): Promise<void> {
   const begin = performance.now();
   say(`\n## ${kind.name}: ${kind.about}`);
   if (kind.command) await runProgram(kind, kind.command, tally);
-  else await runTests(kind, tally);
-  say(`   ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+  else await runTests(kind, tally, isQuick);
+  say(`   ${kind.name}: ${((performance.now() - begin) / 1000).toFixed(1)} s`);
 }
 
 /** A program is one test: its exit status. */
@@ -110,20 +121,39 @@ async function runProgram(kind: Kind, command: readonly string[], tally: Tally):
   });
 }
 
-async function runTests(kind: Kind, tally: Tally): Promise<void> {
-  const paths = (kind.paths ?? []).filter(exists);
-  const failedBefore = tally.failed;
-  const { ok, seen, message } = await runFiles(kind, paths, tally);
+async function runTests(kind: Kind, tally: Tally, isQuick: boolean): Promise<void> {
+  const { paths = [], except = [], jobs = 1 } = kind;
+  const files = paths.filter(exists).flatMap(testFiles)
+    .filter((file) => !except.some((each) => file.startsWith(each)));
+  const extra = isQuick ? ["--", QUICK] : [];
+  const hand = jobs === 1 ? files.length : Math.ceil(files.length / jobs * DEAL_SHARE);
+  const work = async (): Promise<void> => {
+    for (let dealt = files.splice(0, hand); dealt.length > 0; dealt = files.splice(0, hand)) {
+      await runDealt(kind, dealt, extra, tally);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+}
+
+/** Some files of a kind: what ends badly without a failed test is a failure as well. */
+async function runDealt(
+  kind: Kind,
+  files: readonly string[],
+  extra: readonly string[],
+  tally: Tally,
+): Promise<void> {
+  const { ok, seen, failed, message } = await runFiles(kind, files, extra, tally);
   if (ok) return;
-  // Files that run side by side leave no names: what failed is known, what else there is isn't.
-  if (kind.jobs !== undefined && tally.failed > failedBefore) return;
-  await explain(kind, tally);
+  for (const failure of failed) await explain(kind, failure, extra);
   // A file that fails outside its tests leaves no trace in TAP, and may keep others from running:
   // files that were not seen run alone.
-  for (const file of paths.flatMap(testFiles).filter((file) => !seen.has(file))) {
-    const alone = await runFiles(kind, [file], tally);
+  let failures = failed.length;
+  for (const file of files.filter((each) => !seen.has(each))) {
+    const alone = await runFiles(kind, [file], extra, tally);
+    failures += alone.failed.length;
     if (alone.ok || alone.seen.has(file)) continue;
-    const { text } = await finish(start(kind, [...denoTest(kind), file]));
+    const { text } = await finish(start(kind, [...denoTest(kind), file, ...extra]));
+    failures++;
     record(tally, kind, {
       file,
       name: "",
@@ -132,7 +162,7 @@ async function runTests(kind: Kind, tally: Tally): Promise<void> {
       durationMs: 0,
     });
   }
-  if (tally.failed > failedBefore) return;
+  if (failures > 0) return;
   record(tally, kind, { file: "", name: "", status: "failed", message, durationMs: 0 });
 }
 
@@ -140,39 +170,47 @@ async function runTests(kind: Kind, tally: Tally): Promise<void> {
  * An error outside any test ends the rest of its file, without a word in TAP: the file runs once
  * more with a reporter that shows it.
  */
-async function explain(kind: Kind, tally: Tally): Promise<void> {
-  const at = tally.failures.findIndex(({ message }) => message === "");
-  const failure = tally.failures[at];
-  const file = failure?.file;
-  if (!failure || !file) return;
-  const { code, text } = await finish(start(kind, [...denoTest(kind), file]));
+async function explain(kind: Kind, failure: Failure, extra: readonly string[]): Promise<void> {
+  const { file } = failure;
+  if (failure.message !== "" || file === "") return;
+  const { code, text } = await finish(start(kind, [...denoTest(kind), file, ...extra]));
   const again = code === 0 ? "An error outside the test; run alone, the file passes." : text;
-  tally.failures[at] = { ...failure, message: lastLines(again) };
+  failure.message = lastLines(again);
 }
 
 function denoTest(kind: Kind): string[] {
   const flags = ["--no-check", "--quiet", "--permit-no-files", ...(kind.permissions ?? ["-A"])];
-  if (kind.jobs !== undefined) flags.push("--parallel");
   return [Deno.execPath(), "test", ...flags];
 }
 
-/** One `deno test` over files and folders: whether it ended well, and of which files results came. */
+/** What one `deno test` over some files gave: whether it ended well, the files that results came of, the failures. */
+interface Run {
+  readonly ok: boolean;
+  readonly seen: ReadonlySet<string>;
+  readonly failed: readonly Failure[];
+  readonly message: string;
+}
+
 async function runFiles(
   kind: Kind,
-  paths: readonly string[],
+  files: readonly string[],
+  extra: readonly string[],
   tally: Tally,
-): Promise<{ ok: boolean; seen: Set<string>; message: string }> {
-  const child = start(kind, [...denoTest(kind), "--reporter=tap", ...paths]);
+): Promise<Run> {
+  const child = start(kind, [...denoTest(kind), "--reporter=tap", ...files, ...extra]);
   const timer = setTimeout(() => stop(child), KIND_TIMEOUT_MS);
   const stderr = new Response(child.stderr).text();
   const seen = new Set<string>();
+  const failed: Failure[] = [];
   for await (const result of parseTap(child.stdout)) {
     seen.add(result.file);
-    record(tally, kind, result);
+    const failure = record(tally, kind, result);
+    if (failure !== undefined) failed.push(failure);
   }
   const { code, signal } = await child.status;
   clearTimeout(timer);
-  return { ok: code === 0, seen, message: `${how(code, signal)}\n${lastLines(await stderr)}` };
+  const message = `${how(code, signal)}\n${lastLines(await stderr)}`;
+  return { ok: code === 0, seen, failed, message };
 }
 
 function how(code: number, signal: string | null): string {
@@ -245,7 +283,7 @@ function select(args: readonly string[]): Kind[] {
 
 /** Kinds that use devices, tools of other packages or a C compiler. */
 function needsTools(kind: Kind): boolean {
-  return /^(unit$|oracle|faults|e2e|golden)/.test(kind.name);
+  return /^(unit$|live|oracle|faults|e2e|golden)/.test(kind.name);
 }
 
 async function main(): Promise<number> {
@@ -254,7 +292,8 @@ async function main(): Promise<number> {
     warn(`deno task test ${complaint}`);
     return 1;
   }
-  const args = Deno.args.filter((arg) => arg !== "--");
+  const isQuick = Deno.args.includes(QUICK);
+  const args = Deno.args.filter((arg) => arg !== "--" && arg !== QUICK);
   if (args.includes("--help")) {
     for (const kind of KINDS) say(`${kind.name.padEnd(20)} ${kind.about}`);
     return 0;
@@ -269,10 +308,12 @@ async function main(): Promise<number> {
   let interrupted = false;
   Deno.addSignalListener("SIGINT", () => interrupted = true); // children get it from the terminal and clean up
   const tally: Tally = { passed: 0, failed: 0, skipped: 0, failures: [], skips: [] };
+  const beside = kinds.filter((kind) => kind.beside).map((kind) => runKind(kind, tally, isQuick));
   for (const kind of kinds) {
     if (interrupted) break;
-    await runKind(kind, tally);
+    if (kind.beside !== true) await runKind(kind, tally, isQuick);
   }
+  await Promise.all(beside);
   if (tally.skips.length > 0) {
     say(`\nSkipped${Deno.uid() === 0 ? "" : " (not root)"}:`);
     for (const skip of tally.skips) say(`  ${skip}`);

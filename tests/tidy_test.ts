@@ -122,7 +122,7 @@ Deno.test("tidy: only netdev/libc.ts opens libraries", () => {
 Deno.test("tidy: what a client command loads is light", () => {
   // Start-up of `denovs dp-list`: no node: import, no FFI, no daemon code but the pure parts.
   const light =
-    /^(cli\/|daemon\/(api|client|command_errors|ct_words|dpctl|paths|version)\.ts$|daemon\/render\/)/;
+    /^(cli\/|daemon\/(api|client|command_errors|ct_words|dpctl|dpctl_conntrack|paths|version)\.ts$|daemon\/render\/)/;
   const wrong = SOURCES.filter(({ path, isTest }) => light.test(path) && !isTest).flatMap(
     ({ path, code }) =>
       importsOf(code).flatMap(({ specifier, isDynamic, isType }) => {
@@ -168,6 +168,14 @@ Deno.test("tidy: every test belongs to a kind that runs by default", () => {
   const places = KINDS.filter(({ byDefault }) => byDefault).flatMap(({ paths = [] }) => paths);
   const tests = FILES.filter((path) => path.endsWith("_test.ts"));
   assert.deepEqual(tests.filter((path) => !places.some((each) => path.startsWith(each))), []);
+});
+
+Deno.test("tidy: tests run packets only where the accounts are checked", () => {
+  const tests = SOURCES.filter(({ path, isTest }) => isTest && !path.startsWith("bench/"));
+  // Only CheckedPipeline makes its own; a switch or a daemon is checked by what starts it.
+  const wrong = places(tests, /\bnew Pipeline\(|\bSwitch\.start\(|\bnew Executor\(/);
+  const helpers = /^(datapath\/testing\/ports|daemon\/switch\/testing|tests\/tidy_test)\.ts:/;
+  assert.deepEqual(wrong.filter((place) => !helpers.test(place)), []);
 });
 
 Deno.test("tidy: file names are snake_case", () => {

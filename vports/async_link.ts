@@ -38,6 +38,14 @@ export const HELLO = "denovs-vport";
 /** Posted by the Worker when the port is closed. */
 export const CLOSED = "denovs-vport-closed";
 
+/** Posted by the Worker when the port has something to say of itself. */
+export interface StatusMessage {
+  readonly status: string;
+}
+
+/** A status is cut to so many characters. */
+export const STATUS_LENGTH_MAX = 200;
+
 /** Shared memory and descriptor of one port: what `attach` hands to the threads. */
 export interface AsyncShared {
   readonly state: SharedArrayBuffer;

@@ -16,6 +16,7 @@ import {
   HELLO,
   LOST,
   makeState,
+  OPENING,
   PULSE,
   reasonOf,
   RX_COUNTED,
@@ -23,6 +24,7 @@ import {
   setEnd,
   SIGNAL,
   STATE,
+  type StatusMessage,
   STOP,
   TX_COUNTED,
   TX_COUNTED_SIZE,
@@ -78,6 +80,15 @@ export function isAsync(ops: VportOps): boolean {
   return adapted.has(ops);
 }
 
+/** Waits until a port has opened, or can't be: `data` is what its `attach` handed out. */
+export async function untilOpen(data: unknown): Promise<void> {
+  const state = new Int32Array((data as AsyncShared).state, 0, 16);
+  for (let waitedMs = 0; waitedMs < START_MS; waitedMs += 20) {
+    if (Atomics.load(state, STATE) !== OPENING) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 /** `workerUrl`: module that runs {@link startVportWorker} in a Worker whose name begins with `vport-`. */
 export function adaptAsync(ops: AsyncVportOps, file: PluginFile, workerUrl: string): VportOps {
   const made: VportOps = {
@@ -112,6 +123,7 @@ class WorkerLink implements Attachment {
   #started = false;
   #ended = false;
   #onClosed: () => void = () => {};
+  #status: string | undefined;
 
   constructor(
     params: PortParams<unknown>,
@@ -133,7 +145,8 @@ class WorkerLink implements Attachment {
     };
     this.#worker.onmessage = ({ data }) => {
       if (data === HELLO) this.#open(start);
-      if (data === CLOSED) this.#close(true);
+      else if (data === CLOSED) this.#close(true);
+      else this.#status = (data as StatusMessage).status;
     };
     this.#file = start.file.path;
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
@@ -148,6 +161,10 @@ class WorkerLink implements Attachment {
     if (this.#ended) return;
     this.#started = true;
     this.#worker.postMessage({ ...start, shared: this.data });
+  }
+
+  status(): string | undefined {
+    return this.#status === "" ? undefined : this.#status;
   }
 
   detach(): void {

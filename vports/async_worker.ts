@@ -13,6 +13,8 @@ import {
   setEnd,
   SIGNAL,
   STATE,
+  STATUS_LENGTH_MAX,
+  type StatusMessage,
   STOP,
   TX_DROPPED,
   TX_DROPPED_SIZE,
@@ -39,7 +41,8 @@ interface WorkerScope {
 export function startVportWorker(scope: WorkerScope = globalThis as unknown as WorkerScope): void {
   scope.onmessage = async ({ data }) => {
     scope.onmessage = null;
-    await new PortWorker(data).run();
+    const tell = (status: string): void => scope.postMessage({ status } satisfies StatusMessage);
+    await new PortWorker(data, tell).run();
     scope.postMessage(CLOSED);
     scope.close();
   };
@@ -52,9 +55,13 @@ class PortWorker implements AsyncVportHost {
   readonly #rings: readonly FrameRing[];
   readonly #toThread: FrameRing;
   readonly #wake: EventFd;
+  readonly #tell: (status: string) => void;
+  #status = "";
 
-  constructor(start: AsyncStart) {
+  /** `tell` takes the port's status to the control isolate. */
+  constructor(start: AsyncStart, tell: (status: string) => void) {
     this.#start = start;
+    this.#tell = tell;
     const { shared } = start;
     this.#state = new Int32Array(shared.state, 0, 16);
     this.#rings = shared.toWorker.map((ring) => new FrameRing(ring));
@@ -100,6 +107,13 @@ class PortWorker implements AsyncVportHost {
     }
     if (this.#toThread.wasEmptyBefore(length)) this.#wake.ring();
     return true;
+  }
+
+  status(text: string): void {
+    const line = String(text).replaceAll(/\s+/g, " ").slice(0, STATUS_LENGTH_MAX);
+    if (line === this.#status) return;
+    this.#status = line;
+    this.#tell(line);
   }
 
   lost(reason: string): void {

@@ -8,7 +8,7 @@
  */
 import { DROP_REASONS } from "../datapath/drop_reasons.ts";
 import { FRAME_SIZE_MAX, type Packet } from "../datapath/packet/packet.ts";
-import { isAsync } from "./async_port.ts";
+import { isAsync, untilOpen } from "./async_port.ts";
 import { ConformanceHost } from "./conformance_host.ts";
 import {
   ConformanceError,
@@ -82,8 +82,13 @@ export interface ConformanceResult {
 const FRAME_SIZES = [14, 60, 1514, 9000, 65549, FRAME_SIZE_MAX];
 /** Bytes behind a packet that are looked at. */
 const TAIL_SIZE = 64;
-/** What came to an end by itself counts as given back, for so long. */
+/** What comes to an end by itself, for so long after the last that did, counts as given back. */
 const SETTLE_MS = 3000;
+/** Likewise of an asynchronous type, whose Workers end when they have time. */
+const ASYNC_SETTLE_MS = 30_000;
+/** Descriptors that have not become fewer for so long are those that stay. */
+const REST_MS = 100;
+const ASYNC_REST_MS = 1000;
 const TRAFFIC_MS = 2000;
 const CREATE = "create: makes a port of the contract's shape";
 
@@ -198,6 +203,8 @@ export function conformanceChecks(subject: ConformanceSubject): readonly Conform
 interface MadePort {
   readonly vport: OnceClosed;
   readonly host: ConformanceHost;
+  /** What `attach` handed to the threads. */
+  readonly data: unknown;
 }
 
 /** A port that a check may close itself. */
@@ -253,7 +260,7 @@ async function withPort(
   try {
     const vport = new OnceClosed(create(subject, host, attachment));
     try {
-      await use({ vport, host });
+      await use({ vport, host, data: attachment?.data });
     } finally {
       vport.closeOnce();
     }
@@ -312,14 +319,16 @@ function named(what: string, work: () => void): void {
 }
 
 async function leaksNothing(subject: ConformanceSubject): Promise<void> {
-  // An asynchronous port opens some time after create.
-  const use = (): Promise<void> => isAsync(subject.ops) ? sleep(300) : Promise.resolve();
+  // An asynchronous port opens some time after create, and is gone some time after close.
+  const isSlow = isAsync(subject.ops);
+  const use = async ({ data }: MadePort): Promise<void> => {
+    if (isSlow) await untilOpen(data);
+  };
   const once = (): Promise<void> => withPort(subject, use);
   await once(); // memory and libraries are kept from the first time on
-  await settledDescriptors(0);
-  const before = await settledDescriptors(0);
+  const before = await settledDescriptors(0, isSlow ? ASYNC_REST_MS : REST_MS);
   for (let time = 0; time < 3; time++) await once();
-  const after = await settledDescriptors(before);
+  const after = await settledDescriptors(before, isSlow ? ASYNC_SETTLE_MS : SETTLE_MS);
   expect(after <= before, `${after - before} descriptors more after 3 ports`);
 }
 
@@ -336,17 +345,16 @@ async function failsClean(impossible: ConformanceSubject): Promise<void> {
     expect(hasCode, `it threw ${describe(thrown)}, which has no code`);
   };
   await attempt();
-  const before = await settledDescriptors(0);
+  const before = await settledDescriptors(0, REST_MS);
   await attempt();
-  const after = await settledDescriptors(before);
+  const after = await settledDescriptors(before, SETTLE_MS);
   expect(after <= before, `${after - before} descriptors are left open`);
 }
 
-/** Open descriptors of this process, when they are no more than `wanted`, or have not become fewer for a while. */
-async function settledDescriptors(wanted: number): Promise<number> {
+/** Open descriptors of this process, when they are no more than `wanted`, or have not become fewer for `patienceMs`. */
+async function settledDescriptors(wanted: number, patienceMs: number): Promise<number> {
   let count = countDescriptors();
-  const patience = wanted === 0 ? 100 : SETTLE_MS;
-  for (let waited = 0; count > wanted && waited < patience; waited += 20) {
+  for (let waited = 0; count > wanted && waited < patienceMs; waited += 20) {
     await sleep(20);
     const now = countDescriptors();
     if (now < count) waited = 0;

@@ -17,9 +17,9 @@ testVportContract({ ops: dummy as VportOps, name: "p1", options: {} });
 testVportContract({
   ops: udp(pluginApi) as VportOps,
   name: "u1",
-  options: { remote: "127.0.0.1:15001", local_address: "127.0.0.1", local_port: "15000" },
-  badOptions: [["remote", "nowhere"], ["local_port", "65536"], ["local_address", "::1"]],
-  impossible: { name: "u2", options: { remote: "127.0.0.1:15001", local_address: "192.0.2.1" } },
+  options: { remote: "127.0.0.1:15001", local: "127.0.0.1:15000" },
+  badOptions: [["remote", "nowhere"], ["local", ":65536"], ["local", "[::1]:5000"]],
+  impossible: { name: "u2", options: { remote: "127.0.0.1:15001", local: "192.0.2.1:5000" } },
   openPeer: () => new UdpPeer(15001, 15000),
 });
 

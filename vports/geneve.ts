@@ -77,7 +77,7 @@ const geneveOps: VportOps<TunnelOptions> = {
   headroom: 0,
   parseOptions: (raw) => parseTunnelOptions(raw, TRAITS),
   formatOptions: (options) => formatTunnelOptions(options, TRAITS),
-  attach: (params) => attachTunnel(params, TRAITS, geneve.SIZE),
+  attach: (params) => attachTunnel(params, TRAITS),
   create: (params) => new TunnelPort(params, TRAITS, new GeneveCodec()),
 };
 

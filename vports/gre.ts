@@ -15,7 +15,7 @@ import {
   type TunnelTraits,
 } from "./tunnel_options.ts";
 import { TunnelPort } from "./tunnel_port.ts";
-import { attachTunnel } from "./tunnel_registry.ts";
+import { attachTunnel, type TunnelData } from "./tunnel_registry.ts";
 import type { VportOps } from "./vport.ts";
 
 const TRAITS: TunnelTraits = {
@@ -32,10 +32,13 @@ const MALFORMED = dropReason("tunnel-malformed");
 class GreCodec implements TunnelCodec {
   readonly #layout: InnerLayout = new InnerLayout();
   readonly #hasSequence: boolean;
+  /** The next number, of all the port's threads. */
+  readonly #sequence: Int32Array;
   readonly #fields = { flags: 0, protocol: 0, key: 0, sequence: 0 };
 
-  constructor(options: TunnelOptions) {
+  constructor(options: TunnelOptions, data: TunnelData) {
     this.#hasSequence = options.sequence;
+    this.#sequence = data.sequence ?? new Int32Array(1);
   }
 
   read(view: DataView, at: number, end: number, into: ReceivedHeader): DropReason {
@@ -76,9 +79,9 @@ class GreCodec implements TunnelCodec {
     fields.flags = this.#flags(header);
     fields.protocol = header.etherType === 0 ? gre.PROTOCOL_ETHERNET : header.etherType;
     fields.key = header.key;
+    if (this.#hasSequence) fields.sequence = Atomics.add(this.#sequence, 0, 1) >>> 0;
     gre.write(view, at, fields);
     if (header.checksum) gre.setChecksum(view, at, header.payloadSum);
-    if (this.#hasSequence) fields.sequence = (fields.sequence + 1) >>> 0;
   }
 
   sumsPayload(header: SentHeader): boolean {
@@ -98,18 +101,12 @@ const greOps: VportOps<TunnelOptions> = {
   headroom: 0,
   parseOptions: (raw) => parseTunnelOptions(raw, TRAITS),
   formatOptions: (options) => formatTunnelOptions(options, TRAITS),
-  attach: (params) => attachTunnel(params, TRAITS, headerSizeOf(params.options)),
-  create: (params) => new TunnelPort(params, TRAITS, new GreCodec(params.options)),
+  attach: (params) => attachTunnel(params, TRAITS),
+  create: (params) => {
+    const codec = new GreCodec(params.options, params.data as TunnelData);
+    return new TunnelPort(params, TRAITS, codec);
+  },
 };
-
-/** Of what a port sends without a flow's set(tunnel(…)). */
-function headerSizeOf(options: TunnelOptions): number {
-  const { csum, outKey, sequence } = options;
-  return gre.sizeOf(
-    (csum === true ? gre.FLAG_CHECKSUM : 0) | (outKey === undefined ? 0 : gre.FLAG_KEY) |
-      (sequence ? gre.FLAG_SEQUENCE : 0),
-  );
-}
 
 export { greOps as gre };
 export default greOps;

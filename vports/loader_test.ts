@@ -123,19 +123,22 @@ Deno.test("examples/plugins/udp.ts: options round trip, and bad ones are refused
   await Deno.remove(copy);
   const roundTrip = (raw: Record<string, string>): Record<string, string> =>
     Object.fromEntries(ops.formatOptions(ops.parseOptions(new Map(Object.entries(raw)))));
-  const full = { remote: "[2001:db8::1]:5001", local_address: "::1", local_port: "5002" };
+  const full = { remote: "[2001:db8::1]:5001", local: "[::1]:5002", segment: "0" };
   assert.deepEqual(roundTrip(full), full);
   assert.deepEqual(roundTrip({ remote: "192.0.2.1:7" }), { remote: "192.0.2.1:7" });
+  assert.deepEqual(roundTrip({ remote: "192.0.2.1:7", local: "0.0.0.0:5000" }), {
+    remote: "192.0.2.1:7",
+  });
   for (
     const [raw, wanted] of [
       [{}, /remote is missing/],
       [{ remote: "x" }, /remote must be an address and a port.*it is "x"/],
       [{ remote: "1.2.3.4:70000" }, /remote must be/],
       [
-        { remote: "1.2.3.4:1", local_port: "0" },
-        /local_port must be a whole number from 1 to 65535: it is "0"/,
+        { remote: "1.2.3.4:1", segment: "x" },
+        /segment must be a whole number from 0 to 4294967295: it is "x"/,
       ],
-      [{ remote: "1.2.3.4:1", local_address: "::1" }, /local_address must be/],
+      [{ remote: "1.2.3.4:1", local: "[::1]:1" }, /local must have an address of the same family/],
       [
         { remote: "1.2.3.4:1", color: "red" },
         /Unknown option color=red \(options of this type: remote,/,

@@ -14,7 +14,10 @@ export interface PatchOptions {
   readonly peer: string;
 }
 
+/** Patch ports that a packet may cross; fewer than a pipeline's passes (datapath/pipeline.ts). */
+export const PATCH_HOPS_MAX = 30;
 const NO_PEER = dropReason("patch-no-peer");
+const LOOP = dropReason("patch-loop");
 const POOL_EXHAUSTED = dropReason("pool-exhausted");
 const FRAME_TOO_LONG = dropReason("frame-too-long");
 const SHARED = "patch.ends";
@@ -69,6 +72,7 @@ class PatchVport implements Vport {
   }
 
   send(packet: Packet): DropReason {
+    if (packet.patchHops >= PATCH_HOPS_MAX) return LOOP;
     let peer = this.#peer;
     if (peer === undefined || peer.#closed) {
       peer = this.#ends.byName.get(this.#peerName);
@@ -94,6 +98,7 @@ class PatchVport implements Vport {
       host.recycle(copy);
       return FRAME_TOO_LONG;
     }
+    copy.patchHops = packet.patchHops + 1;
     copy.inPort = this.#portNo;
     copy.recircId = 0;
     copy.dpHash = 0;

@@ -11,35 +11,22 @@ import * as vxlan from "../datapath/headers/vxlan.ts";
 import { OptionError } from "../datapath/errors.ts";
 import { dropReason } from "../datapath/drop_reasons.ts";
 import { isAddress, UdpSocket } from "../netdev/udp_socket.ts";
+import { optionForms, optionTable } from "./option_table.ts";
 import { optionReader } from "./options.ts";
+import { makeReceiver } from "./receiver.ts";
 import { API_VERSION } from "./shape.ts";
-import type { PacketSource, PluginApi, Receiver } from "./vport.ts";
+import { openUdpVport } from "./udp_vport.ts";
+import type { PluginApi } from "./vport.ts";
 
 export const pluginApi: PluginApi = {
   apiVersion: API_VERSION,
   OptionError,
   dropReason,
-  options: optionReader,
+  options: { ...optionReader, table: optionTable, form: optionForms },
   headers: { ethernet, geneve, gre, ipv4, ipv6, udp, vlan, vxlan },
   checksum,
   isAddress,
   receiver: makeReceiver,
   openUdp: (options) => new UdpSocket(options),
+  udpVport: openUdpVport,
 };
-
-function makeReceiver(source: PacketSource): Receiver {
-  const { fd, host, portNo } = source;
-  const receive = (budget: number): number => {
-    for (let count = 0; count < budget; count++) {
-      const packet = host.allocate();
-      if (packet === undefined) return count; // no buffer is free: what waits goes on waiting
-      if (!source.next(packet)) {
-        host.recycle(packet);
-        return count;
-      }
-      host.receive(portNo, packet);
-    }
-    return budget;
-  };
-  return fd === undefined ? { receive } : { fd, receive };
-}

@@ -1,14 +1,22 @@
 /**
- * The receiving side of tunnels on one packet thread: one socket, shared by all ports of a type and
- * UDP port, that reads datagrams, takes off their headers, and finds the port of each.
+ * The receiving side of tunnels on one packet thread: one socket, or one for datagrams with a checksum
+ * and one for those without (netdev/tunnel_steering.ts), shared by all ports of a type and UDP port:
+ * reads datagrams, takes off their headers, and finds the port of each.
  */
 import { finish, sum } from "../datapath/packet/checksum.ts";
 import { dropReason } from "../datapath/drop_reasons.ts";
 import * as tcp from "../datapath/headers/tcp.ts";
-import { PORT_NONE, TUN_FLAG_KEY, TUN_OPTIONS_GENEVE, TUN_OPTIONS_VXLAN } from "../datapath/key.ts";
+import {
+  PORT_NONE,
+  TUN_FLAG_CSUM,
+  TUN_FLAG_KEY,
+  TUN_OPTIONS_GENEVE,
+  TUN_OPTIONS_VXLAN,
+} from "../datapath/key.ts";
 import { copyBytes, GSO_TCPV4, GSO_TCPV6, type Packet } from "../datapath/packet/packet.ts";
 import type { TunnelKey } from "../datapath/packet/tunnel_key.ts";
 import { NONE, TOO_LONG, TunnelInput } from "../netdev/tunnel_input.ts";
+import { Poller } from "../netdev/poller.ts";
 import type { InputPlace } from "../netdev/tunnel_socket.ts";
 import { ReceivedHeader, type TunnelCodec } from "./tunnel_codec.ts";
 import { TunnelDemux } from "./tunnel_demux.ts";
@@ -18,6 +26,7 @@ import {
   findInner,
   InnerLayout,
   markPartial,
+  markTrain,
   pseudoOf,
 } from "./tunnel_inner.ts";
 import type { TunnelOptions } from "./tunnel_options.ts";
@@ -28,8 +37,11 @@ export interface TunnelTaker {
   readonly portNo: number;
   readonly host: VportHost;
   readonly options: TunnelOptions;
-  /** Bytes of an inner packet, without Ethernet header, that fit into one outer packet, as far as is known. */
-  readonly innerMtu: number;
+  /**
+   * Bytes of an inner packet, without Ethernet header, that fit into one outer packet to the far end
+   * that a packet came from, behind a tunnel header of so many bytes. 0 or less: none.
+   */
+  innerMtu(tunnel: TunnelKey, headerSize: number): number;
 }
 
 const FRAME_TOO_LONG = dropReason("frame-too-long");
@@ -39,10 +51,14 @@ const ECN = dropReason("tunnel-ecn");
 const L3_PACKET = dropReason("l3-packet");
 const POOL_EXHAUSTED = dropReason("pool-exhausted");
 
-/** Outer headers that are read with a datagram, so that an inner frame begins where packets do. */
-const IPV4_GRE_ROOM = 24;
+/** Tunnel headers that are read with a datagram, so that an inner frame begins where packets do. */
 const GRE_ROOM = 4;
 const UDP_ROOM = 8;
+
+/** Datagrams shorter than this don't begin a train. */
+const GROW_SIZE_MIN = 512;
+/** After datagrams that did not belong together. */
+const PATIENCE = 64;
 
 /** Offset of the lower 8 flags in a TCP header. */
 const TCP_FLAGS = 13;
@@ -51,7 +67,18 @@ const FLAGS_LAST_ONLY = tcp.PSH | tcp.FIN;
 
 export class TunnelEndpoint implements Receiver {
   readonly fd: number;
-  readonly #input: TunnelInput;
+  /** One, or two that {@link #poller} waits for. */
+  readonly #inputs: TunnelInput[] = [];
+  readonly #poller: Poller | undefined;
+  /** Datagrams that #grow has read, and whether there are more. */
+  #grown = 0;
+  #hasMore = false;
+  /** So many datagrams are not tried to be made trains of. */
+  #patience = 0;
+  /** The one that is read first the next time. */
+  #first = 0;
+  /** The one that the datagram in hand came from. */
+  #input: TunnelInput;
   readonly #codec: TunnelCodec;
   readonly #demux: TunnelDemux<TunnelTaker> = new TunnelDemux();
   readonly #takers: Set<TunnelTaker> = new Set();
@@ -64,11 +91,22 @@ export class TunnelEndpoint implements Receiver {
 
   /** Throws SystemError and leaves nothing behind. */
   constructor(place: InputPlace, codec: TunnelCodec, host: VportHost) {
-    this.#input = new TunnelInput(place);
-    this.fd = this.#input.fd;
+    try {
+      this.#input = this.#openInput(place, false);
+      this.fd = this.#input.fd;
+      if (place.steering !== undefined) {
+        this.#openInput(place, true);
+        this.#poller = new Poller(2);
+        for (const { fd } of this.#inputs) this.#poller.add(fd, 0);
+        this.fd = this.#poller.fd;
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
     this.#codec = codec;
     this.#host = host;
-    this.#room = place.carrier === "udp" ? UDP_ROOM : place.family === 4 ? IPV4_GRE_ROOM : GRE_ROOM;
+    this.#room = place.carrier === "udp" ? UDP_ROOM : GRE_ROOM;
   }
 
   add(taker: TunnelTaker): void {
@@ -83,29 +121,117 @@ export class TunnelEndpoint implements Receiver {
     for (const { host } of this.#takers) this.#host = host;
   }
 
+  #openInput(place: InputPlace, hasChecksum: boolean): TunnelInput {
+    const input = new TunnelInput({ ...place, hasChecksum });
+    this.#inputs.push(input);
+    return input;
+  }
+
   receive(budget: number): number {
-    for (let count = 0; count < budget; count++) {
-      const packet = this.#host.allocate();
+    const inputs = this.#inputs;
+    let count = 0;
+    for (let time = 0; time < inputs.length && count < budget; time++) {
+      this.#input = inputs[this.#first]!;
+      this.#first = this.#first + 1 < inputs.length ? this.#first + 1 : 0;
+      count += this.#receiveSome(budget - count);
+    }
+    return count;
+  }
+
+  /** From one socket. */
+  #receiveSome(budget: number): number {
+    const input = this.#input;
+    let count = 0;
+    while (count < budget) {
+      let packet = this.#host.allocate();
       if (packet === undefined) return count; // the datagram waits in the kernel
-      const size = this.#input.receive(packet, packet.start - this.#room);
+      const size = input.receive(packet, packet.start - this.#room);
       if (size === NONE) {
         this.#host.recycle(packet);
         return count;
       }
-      if (size === TOO_LONG) this.#drop(packet, this.#host, PORT_NONE, FRAME_TOO_LONG);
-      else this.#deliver(packet);
+      count++;
+      if (size === TOO_LONG) {
+        this.#drop(packet, this.#host, PORT_NONE, FRAME_TOO_LONG);
+        continue;
+      }
+      this.#hasMore = true;
+      while (packet !== undefined) {
+        const at: number = packet.start - this.#room + input.optionsSize;
+        const segmentSize = input.segmentSize;
+        if (segmentSize !== 0 || !this.#mayGrow(packet, at)) {
+          this.#deliver(packet, at, segmentSize);
+          break;
+        }
+        const oneSize = packet.end - at;
+        const next: Packet | undefined = this.#grow(packet, oneSize, budget - count);
+        count += this.#grown;
+        this.#deliver(packet, at, oneSize);
+        if (next !== undefined) input.advance();
+        packet = next;
+      }
+      if (!this.#hasMore) return count;
     }
-    return budget;
+    return count;
+  }
+
+  /** Whether the datagram could be the first of a train: a full TCP segment with more to come. */
+  #mayGrow(packet: Packet, at: number): boolean {
+    if (this.#patience > 0) {
+      this.#patience--;
+      return false;
+    }
+    const { view, end } = packet;
+    if (end - at < GROW_SIZE_MIN) return false;
+    const header = this.#header;
+    if (this.#codec.read(view, at, end, header) !== 0) return false;
+    const layout = this.#layout;
+    if (!findInner(view, header.payloadAt, end, header.etherType, layout)) return false;
+    return layout.isTcp && layout.end === end && tcp.flags(view, layout.l4) === tcp.ACK;
+  }
+
+  /**
+   * Reads up to `countMax` datagrams of the packet's size behind it, as long as they come by the same
+   * way, to make a train of them. One that is not of that kind is returned as a packet of its own, whose outer header
+   * the input then advances to. Counts them in `#grown`.
+   */
+  #grow(packet: Packet, size: number, countMax: number): Packet | undefined {
+    const input = this.#input;
+    this.#grown = 0;
+    const spare = this.#host.allocate();
+    if (spare === undefined) return undefined;
+    const spareAt = spare.start - this.#room;
+    while (this.#grown < countMax && packet.end + size <= packet.tailLimit) {
+      const got = input.receiveBehind(packet, size, spare, spareAt);
+      if (got === NONE) {
+        this.#hasMore = false;
+        break;
+      }
+      this.#grown++;
+      if (got === TOO_LONG) {
+        this.#host.countRxDrop(PORT_NONE, FRAME_TOO_LONG);
+        break;
+      }
+      if (got > size || !input.isSameWay()) {
+        copyBytes(packet, packet.end, spare, spareAt, Math.min(got, size));
+        spare.end = spareAt + got;
+        return spare;
+      }
+      packet.end += got;
+      if (got < size) break;
+    }
+    this.#host.recycle(spare);
+    return undefined;
   }
 
   /** Never throws. */
   close(): void {
-    this.#input.close();
+    this.#poller?.close();
+    for (const input of this.#inputs) input.close();
   }
 
-  /** One datagram, or several that came as one. */
-  #deliver(packet: Packet): void {
-    const { headerAt, segmentSize } = this.#input;
+  /** One datagram, or several of `segmentSize` bytes, from `headerAt` on. */
+  #deliver(packet: Packet, headerAt: number, segmentSize: number): void {
     const { end } = packet;
     if (segmentSize === 0 || segmentSize >= end - headerAt) {
       this.#deliverOne(packet, headerAt);
@@ -120,6 +246,8 @@ export class TunnelEndpoint implements Receiver {
         else this.#deliverOne(packet, from);
         return;
       }
+      // It was not worth the trouble; nor will be what comes next.
+      this.#patience = PATIENCE;
       const part = this.#host.allocate();
       if (part === undefined) {
         this.#host.countRxDrop(PORT_NONE, POOL_EXHAUSTED);
@@ -141,7 +269,9 @@ export class TunnelEndpoint implements Receiver {
     const { etherType } = this.#header;
     const layout = this.#layout;
     if (findInner(packet.view, packet.start, packet.end, etherType, layout)) {
-      markPartial(packet, layout, taker.innerMtu);
+      if (markPartial(packet, layout) && layout.isTcp) {
+        markTrain(packet, layout, taker.innerMtu(packet.tunnel!, packet.start - at));
+      }
     }
     taker.host.receive(taker.portNo, packet);
   }
@@ -158,6 +288,7 @@ export class TunnelEndpoint implements Receiver {
     const tunnel = packet.beginTunnel(input.family);
     input.describe(tunnel);
     let flags = header.flags;
+    if (input.hasChecksum) flags |= TUN_FLAG_CSUM;
     if (header.hasKey) {
       tunnel.idLow = header.key;
       flags |= TUN_FLAG_KEY;

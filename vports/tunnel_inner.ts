@@ -97,19 +97,25 @@ export function checksumOffset(layout: InnerLayout): number {
 
 /**
  * A packet that has not left this machine since its sender may come with a checksum that is only its
- * pseudo-header's sum, and be a train of segments; a plain socket tells neither. The first is seen,
- * the second taken for granted of a TCP segment over `mtu` bytes: any size of segments that fits will
- * do for the far end.
+ * pseudo-header's sum; a plain socket does not tell, but it is seen. Returns whether it is so.
  */
-export function markPartial(packet: Packet, layout: InnerLayout, mtu: number): void {
+export function markPartial(packet: Packet, layout: InnerLayout): boolean {
   const { view } = packet;
   const offset = checksumOffset(layout);
   const checksum = view.getUint16(layout.l4 + offset, true);
-  if (checksum !== pseudoOf(view, layout)) return;
+  if (checksum !== pseudoOf(view, layout)) return false;
   packet.needsCsum = true;
   packet.csumStart = layout.l4 - packet.start;
   packet.csumOffset = offset;
-  if (!layout.isTcp || layout.end - layout.l3 <= mtu) return;
+  return true;
+}
+
+/**
+ * A TCP segment whose checksum is only begun may be a train of segments. It is taken for one if it is
+ * over `mtu` bytes: any size of segments that fits will do for the far end.
+ */
+export function markTrain(packet: Packet, layout: InnerLayout, mtu: number): void {
+  if (layout.end - layout.l3 <= mtu) return;
   const segmentSize = mtu - (layout.payload - layout.l3);
   if (segmentSize <= 0) return; // no path takes these headers: no train of segments
   packet.gsoType = layout.isIpv4 ? GSO_TCPV4 : GSO_TCPV6;

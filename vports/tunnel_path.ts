@@ -1,137 +1,89 @@
 /**
- * MTU of the way to a tunnel's far end, and what senders of packets that don't fit are told: ICMP
- * "fragmentation needed" (RFC 792, RFC 1191 §4) and ICMPv6 "packet too big" (RFC 4443 §3.2), as if the
- * packet's own destination had sent them.
+ * MTUs of the ways to tunnels' far ends, as the host's routes have them, and our address on each way:
+ * a table by far end, so that one port may talk to many. What it says is at most a second old.
  */
-import { finish, pseudoIpv6, sum } from "../datapath/packet/checksum.ts";
-import { copyBytes, type Packet } from "../datapath/packet/packet.ts";
-import { pathMtu } from "../netdev/tunnel_socket.ts";
-import type { VportHost } from "./vport.ts";
+import { type Route, routeTo } from "../netdev/tunnel_route.ts";
+import type { Family } from "../netdev/tunnel_socket.ts";
 
 /** How long an answer of the host's routes is good for. */
 const AGE_MAX_MS = 1000;
+/** Of a way that there is no route for. */
 const MTU_DEFAULT = 1500;
-const ETHERNET_SIZE = 14;
-const IPV4_SIZE = 20;
-const IPV6_SIZE = 40;
-const ICMP_SIZE = 8;
-const DONT_FRAGMENT = 0x4000;
-const LATER_FRAGMENT = 0x1fff;
-const ETH_P_IP = 0x0800;
-const ETH_P_IPV6 = 0x86dd;
-const IPPROTO_ICMP = 1;
-const IPPROTO_ICMPV6 = 58;
-/** Bytes of the packet that an answer repeats: IPv4 hosts take 576, IPv6 hosts 1280 altogether. */
-const QUOTE4_MAX: number = 576 - IPV4_SIZE - ICMP_SIZE;
-const QUOTE6_MAX: number = 1280 - IPV6_SIZE - ICMP_SIZE;
-/** Smallest MTUs of hosts; less is never announced. */
-const IPV4_MTU_MIN = 68;
-const IPV6_MTU_MIN = 1280;
-const TTL = 64;
+const WORDS = 4;
 
-export class PathMtu {
-  readonly #remote: Uint8Array;
-  #mtu: number | undefined;
-  #askedMs = -Infinity;
+/** Asks the host; by argument, so that tests can answer. */
+export type AskRoute = (address: Uint8Array, mark: number) => Route | undefined;
 
-  /** `remote`: 4 or 16 bytes. */
-  constructor(remote: Uint8Array) {
-    this.#remote = remote;
-  }
-
-  /** Bytes that an outer packet may have, the host's answer of at most a second ago. Without a route: Ethernet's. */
-  mtu(nowMs: number): number {
-    if (nowMs - this.#askedMs > AGE_MAX_MS) {
-      this.#askedMs = nowMs;
-      this.#mtu = pathMtu(this.#remote);
-    }
-    return this.#mtu ?? MTU_DEFAULT;
-  }
-
-  /** The kernel knows better: ask it again. */
-  forget(): void {
-    this.#askedMs = -Infinity;
-  }
+export class TunnelPaths {
+  /** Of the far end found last: bytes that an outer packet to it may have. */
+  mtu: number = MTU_DEFAULT;
+  /** Our address on that way, 4 or 16 bytes; undefined: there is no route. */
+  local: Uint8Array<ArrayBuffer> | undefined = undefined;
+  readonly #places: number;
+  readonly #mark: number;
+  readonly #ask: AskRoute;
+  /** One far end per place. Addresses are WORDS words, IPv4 ones with three zeros; family 0: nobody's. */
+  readonly #addresses: Int32Array;
+  readonly #families: Uint8Array;
+  readonly #mtus: Int32Array;
+  readonly #locals: (Uint8Array<ArrayBuffer> | undefined)[];
+  readonly #askedMs: Float64Array;
+  /** In which generation it was asked for; earlier ones are forgotten. */
+  readonly #generations: Int32Array;
+  #generation = 0;
 
   /**
-   * Tells the packet's sender, through the port it was to go to, that an L3 packet may have no more than
-   * what is left of `frameMax` bytes. Packets that may be fragmented, errors and groups get no answer.
+   * `places`: a power of 2; far ends that fall on the same place take turns. `mark`: skb_mark of outer
+   * packets.
    */
-  announce(packet: Packet, frameMax: number, host: VportHost, portNo: number): void {
-    const { view, start, l3At } = packet;
-    if (packet.isL3 || packet.ip === 0 || l3At < start + ETHERNET_SIZE) return;
-    if (l3At + IPV4_SIZE > packet.end || (view.getUint8(start) & 1) !== 0) return;
-    const mtu = frameMax - (l3At - start);
-    const isV4 = view.getUint8(l3At) >>> 4 === 4;
-    if (isV4 ? !mayAnswer4(packet) : !mayAnswer6(packet)) return;
-    const answer = host.allocate();
-    if (answer === undefined) return;
-    // The packet's own Ethernet header with its tags, turned round.
-    copyBytes(packet, start, answer, answer.start, l3At - start);
-    copyBytes(packet, start + 6, answer, answer.start, 6);
-    copyBytes(packet, start, answer, answer.start + 6, 6);
-    const at = answer.start + l3At - start;
-    if (isV4) write4(packet, answer, at, Math.max(mtu, IPV4_MTU_MIN));
-    else write6(packet, answer, at, Math.max(mtu, IPV6_MTU_MIN));
-    answer.inPort = portNo;
-    host.receive(portNo, answer);
+  constructor(places: number, mark: number, ask: AskRoute = routeTo) {
+    this.#places = places;
+    this.#mark = mark;
+    this.#ask = ask;
+    this.#addresses = new Int32Array(places * WORDS);
+    this.#families = new Uint8Array(places);
+    this.#mtus = new Int32Array(places);
+    this.#locals = new Array(places).fill(undefined);
+    this.#askedMs = new Float64Array(places);
+    this.#generations = new Int32Array(places);
   }
-}
 
-function mayAnswer4(packet: Packet): boolean {
-  const { view, l3At, l4At } = packet;
-  const fragment = view.getUint16(l3At + 6);
-  if ((fragment & DONT_FRAGMENT) === 0 || (fragment & LATER_FRAGMENT) !== 0) return false;
-  if (view.getUint8(l3At + 16) >= 224) return false;
-  if (view.getUint8(l3At + 9) !== IPPROTO_ICMP) return true;
-  const type = l4At + 1 <= packet.end ? view.getUint8(l4At) : 3;
-  return type === 0 || type === 8;
-}
+  /** Sets `mtu` and `local` to those of the way to `remote`: the view's first 4 or 16 bytes. Allocates only when it asks the host. */
+  find(family: Family, remote: DataView, nowMs: number): void {
+    const isV4 = family === 4;
+    const a = remote.getInt32(0);
+    const b = isV4 ? 0 : remote.getInt32(4);
+    const c = isV4 ? 0 : remote.getInt32(8);
+    const d = isV4 ? 0 : remote.getInt32(12);
+    let hash = Math.imul(a ^ Math.imul(b, 0x85ebca6b) ^ Math.imul(d, 0xc2b2ae35) ^ c, 0x9e3779b1);
+    hash ^= hash >>> 15;
+    const place = hash & (this.#places - 1);
+    const at = place * WORDS;
+    const addresses = this.#addresses;
+    const isFresh = this.#families[place] === family && addresses[at] === a &&
+      addresses[at + 1] === b && addresses[at + 2] === c && addresses[at + 3] === d &&
+      this.#generations[place] === this.#generation &&
+      nowMs - this.#askedMs[place]! <= AGE_MAX_MS;
+    if (!isFresh) {
+      this.#families[place] = family;
+      addresses[at] = a;
+      addresses[at + 1] = b;
+      addresses[at + 2] = c;
+      addresses[at + 3] = d;
+      this.#generations[place] = this.#generation;
+      this.#askedMs[place] = nowMs;
+      const size = isV4 ? 4 : 16;
+      const address = new Uint8Array(remote.buffer, remote.byteOffset, size).slice();
+      const route = this.#ask(address, this.#mark);
+      this.#mtus[place] = route?.mtu ?? MTU_DEFAULT;
+      this.#locals[place] = route?.local;
+    }
+    this.mtu = this.#mtus[place]!;
+    this.local = this.#locals[place];
+  }
 
-function mayAnswer6(packet: Packet): boolean {
-  const { view, l3At, l4At } = packet;
-  if (l3At + IPV6_SIZE > packet.end || view.getUint8(l3At + 24) === 0xff) return false;
-  if ((packet.ip & 0xff) !== IPPROTO_ICMPV6) return true;
-  return l4At + 1 <= packet.end && view.getUint8(l4At) >= 128;
-}
-
-function write4(packet: Packet, answer: Packet, at: number, mtu: number): void {
-  const { view } = answer;
-  const source = packet.view;
-  const from = packet.l3At;
-  const quote = Math.min(packet.end - from, QUOTE4_MAX);
-  const icmp = at + IPV4_SIZE;
-  answer.end = icmp + ICMP_SIZE + quote;
-  view.setUint16(at - 2, ETH_P_IP);
-  view.setUint16(at, 0x4500);
-  view.setUint16(at + 2, answer.end - at);
-  view.setUint32(at + 4, DONT_FRAGMENT);
-  view.setUint16(at + 8, TTL << 8 | IPPROTO_ICMP);
-  view.setUint16(at + 10, 0);
-  view.setUint32(at + 12, source.getUint32(from + 16));
-  view.setUint32(at + 16, source.getUint32(from + 12));
-  view.setUint16(at + 10, finish(sum(view, at, icmp)), true);
-  view.setUint32(icmp, 0x0304_0000);
-  view.setUint32(icmp + 4, mtu);
-  copyBytes(packet, from, answer, icmp + ICMP_SIZE, quote);
-  view.setUint16(icmp + 2, finish(sum(view, icmp, answer.end)), true);
-}
-
-function write6(packet: Packet, answer: Packet, at: number, mtu: number): void {
-  const { view } = answer;
-  const from = packet.l3At;
-  const quote = Math.min(packet.end - from, QUOTE6_MAX);
-  const icmp = at + IPV6_SIZE;
-  answer.end = icmp + ICMP_SIZE + quote;
-  view.setUint16(at - 2, ETH_P_IPV6);
-  view.setUint32(at, 0x6000_0000);
-  view.setUint16(at + 4, ICMP_SIZE + quote);
-  view.setUint16(at + 6, IPPROTO_ICMPV6 << 8 | TTL);
-  copyBytes(packet, from + 24, answer, at + 8, 16);
-  copyBytes(packet, from + 8, answer, at + 24, 16);
-  view.setUint32(icmp, 0x0200_0000);
-  view.setUint32(icmp + 4, mtu);
-  copyBytes(packet, from, answer, icmp + ICMP_SIZE, quote);
-  const pseudo = pseudoIpv6(view, at, IPPROTO_ICMPV6, answer.end - icmp);
-  view.setUint16(icmp + 2, finish(pseudo + sum(view, icmp, answer.end)), true);
+  /** The kernel knows better of some way: all are asked for again. */
+  forget(): void {
+    this.#generation = (this.#generation + 1) | 0;
+  }
 }

@@ -15,6 +15,7 @@ import {
   TUN_FLAG_DF,
   TUN_FLAG_KEY,
   TUN_FLAG_OAM,
+  TUN_OPTIONS_MAX,
   TUN_OPTIONS_NONE,
 } from "../datapath/key.ts";
 import { GSO_NONE, type Packet } from "../datapath/packet/packet.ts";
@@ -27,12 +28,14 @@ import {
   type TunnelOutput,
 } from "../netdev/tunnel_output.ts";
 import { addressBytes, type Family, type OutputKind } from "../netdev/tunnel_socket.ts";
+import type { Steering } from "../netdev/tunnel_steering.ts";
 import { SentHeader, type TunnelCodec } from "./tunnel_codec.ts";
 import { TunnelEndpoint, type TunnelTaker } from "./tunnel_endpoint.ts";
 import type { TunnelOptions, TunnelTraits } from "./tunnel_options.ts";
-import { PathMtu } from "./tunnel_path.ts";
+import { TunnelPaths } from "./tunnel_path.ts";
 import { outerSize, type TunnelData } from "./tunnel_registry.ts";
 import { SENDERS, TunnelSenders } from "./tunnel_senders.ts";
+import { mayAnswerTooBig, writeTooBig } from "./tunnel_too_big.ts";
 import { Train } from "./tunnel_train.ts";
 import type { Receiver, Vport, VportHost, VportParams } from "./vport.ts";
 
@@ -47,9 +50,13 @@ const ECN_CE = 3;
 const ECN_ECT0 = 2;
 const TTL_DEFAULT = 64;
 const IPV4_SIZE = 20;
+const IPPROTO_TCP = 6;
 const ETHERNET_SIZE = 14;
-/** Segments of a train that came in unmarked; what Ethernet's usual MTU leaves of it inside VXLAN. */
-const INNER_MTU_DEFAULT = 1450;
+/** Far ends whose MTU a port remembers, if flows choose them, and if one is configured. Powers of 2. */
+const PLACES_MANY = 4096;
+const PLACES_FEW = 16;
+/** Options on their way from one tunnel's key to another's. */
+const OPTIONS: DataView<ArrayBuffer> = new DataView(new ArrayBuffer(TUN_OPTIONS_MAX));
 
 export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
   readonly takesPartialChecksums = false;
@@ -61,7 +68,6 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
   readonly portNo: number;
   readonly host: VportHost;
   readonly options: TunnelOptions;
-  innerMtu: number;
   readonly #traits: TunnelTraits;
   readonly #codec: TunnelCodec;
   /** Names of what it shares, to be let go of. */
@@ -70,11 +76,13 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
   readonly #envelope: Envelope = new Envelope();
   readonly #header: SentHeader = new SentHeader();
   readonly #train: Train = new Train();
-  readonly #segment = { index: 0, offset: 0, size: 0, isLast: false };
+  readonly #segment = { index: 0, offset: 0, size: 0, isLast: false, isSummed: false };
   /** The configured far end; undefined: the flow's choice. */
   readonly #remote: DataView | undefined;
   readonly #local: DataView | undefined;
-  readonly #path: PathMtu | undefined;
+  readonly #paths: TunnelPaths;
+  /** An address to ask the paths for. */
+  readonly #farEnd: DataView<ArrayBuffer> = new DataView(new ArrayBuffer(16));
   /** Of the packet in hand. */
   readonly #kind: { -readonly [Name in keyof OutputKind]: OutputKind[Name] };
   #closed = false;
@@ -82,8 +90,7 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
   /** `codec` is this port's own. Throws SystemError and leaves nothing behind. */
   constructor(params: VportParams<TunnelOptions>, traits: TunnelTraits, codec: TunnelCodec) {
     const { host, options } = params;
-    const { families, innerMtu } = params.data as TunnelData;
-    this.innerMtu = innerMtu ?? INNER_MTU_DEFAULT;
+    const { families, steering } = params.data as TunnelData;
     this.portNo = params.portNo;
     this.host = host;
     this.options = options;
@@ -95,11 +102,12 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     this.#envelope.mark = options.mark;
     this.#remote = remote === undefined ? undefined : viewOf(remote);
     this.#local = local === undefined || local === "flow" ? undefined : viewOf(local);
-    this.#path = remote === undefined ? undefined : new PathMtu(addressBytes(remote)!);
+    const places = remote === undefined ? PLACES_MANY : PLACES_FEW;
+    this.#paths = new TunnelPaths(places, options.mark);
     try {
       this.sender = host.share(SENDERS, () => new TunnelSenders());
       this.#shared.push(SENDERS);
-      for (const family of families) this.#open(params, family);
+      for (const family of families) this.#open(params, family, steering?.[family]);
     } catch (error) {
       this.#release();
       throw error;
@@ -108,12 +116,16 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     for (const endpoint of this.#endpoints) endpoint.add(this);
   }
 
-  #open(params: VportParams<TunnelOptions>, family: Family): void {
+  #open(
+    params: VportParams<TunnelOptions>,
+    family: Family,
+    steering: Steering | undefined,
+  ): void {
     const { thread, threads, options, host } = params;
     const { carrier, type } = this.#traits;
     const port = options.dstPort;
     const name = `${type}.${family}.${port}`;
-    const place = { carrier, family, port, thread, threads };
+    const place = { carrier, family, port, thread, threads, steering };
     this.#endpoints.push(host.share(name, () => new TunnelEndpoint(place, this.#codec, host)));
     this.#shared.push(name);
   }
@@ -128,21 +140,12 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     if (headerSize === 0) return ACTION_IMPOSSIBLE;
     const isTrain = packet.gsoType !== GSO_NONE;
     if (isTrain && !this.#train.open(packet)) return GSO_INVALID;
-    const outer = outerSize(this.#kind.family, this.#traits) + headerSize;
-    if (this.#kind.dontFragment && this.#path !== undefined) {
-      const longest = isTrain
-        ? Math.min(this.#train.headersSize + packet.gsoSize, packet.end - packet.start)
-        : packet.end - packet.start;
-      const mtu = this.#path.mtu(this.host.nowMs());
-      this.innerMtu = Math.max(0, mtu - outer - ETHERNET_SIZE);
-      if (outer + longest > mtu) {
-        this.#path.announce(packet, mtu - outer, this.host, this.portNo);
-        return OVER_MTU;
-      }
-    }
+    if (this.#kind.dontFragment && this.#isTooBig(packet, tunnel, headerSize)) return OVER_MTU;
     const hash = flowHash(packet, false, 0);
-    // The kernel cuts trains up only where they have a checksum.
-    this.#kind.checksum ||= isTrain && this.options.csum !== false;
+    // The kernel cuts trains up only where they have a checksum. What else a TCP connection sends has one
+    // too: receivers that go by it (our own, GRO) keep the order.
+    const isTcp = (packet.ip & 0xff) === IPPROTO_TCP;
+    this.#kind.checksum ||= (isTrain || isTcp) && this.options.csum !== false;
     const output = this.sender.choose(this.#kind, hash);
     output.beginPacket();
     if (isTrain) this.#sendTrain(packet, output, headerSize);
@@ -152,7 +155,7 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
 
   /** See OutputOwner. */
   refused(reason: DropReason, size: number): void {
-    if (reason === OVER_MTU) this.#path?.forget();
+    if (reason === OVER_MTU) this.#paths.forget();
     this.host.countTxDrop(this.portNo, reason, size);
   }
 
@@ -163,8 +166,68 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     this.#release();
   }
 
+  /** See TunnelTaker. */
+  innerMtu(tunnel: TunnelKey, headerSize: number): number {
+    const family = tunnel.family === 4 ? 4 : 6;
+    if (family === 4) this.#farEnd.setUint32(0, tunnel.source);
+    else for (let at = 0; at < 4; at++) this.#farEnd.setUint32(4 * at, tunnel.sourceWord(at));
+    this.#paths.find(family, this.#farEnd, this.host.nowMs());
+    return this.#paths.mtu - outerSize(family, this.#traits) - headerSize - ETHERNET_SIZE;
+  }
+
   #release(): void {
     for (const name of this.#shared.splice(0)) this.host.unshare(name);
+  }
+
+  /** Whether the packet, or a segment of the train, is too long for the way to the far end. Its sender is told. */
+  #isTooBig(packet: Packet, tunnel: TunnelKey | undefined, headerSize: number): boolean {
+    const { family } = this.#kind;
+    const outer = outerSize(family, this.#traits) + headerSize;
+    const size = packet.end - packet.start;
+    const longest = packet.gsoType === GSO_NONE
+      ? size
+      : Math.min(this.#train.headersSize + packet.gsoSize, size);
+    const paths = this.#paths;
+    paths.find(family, this.#envelope.remote, this.host.nowMs());
+    if (outer + longest <= paths.mtu) return false;
+    if (!mayAnswerTooBig(packet)) return true;
+    const answer = this.host.allocate();
+    if (answer === undefined) return true;
+    writeTooBig(packet, answer, paths.mtu - outer);
+    this.#turnRound(answer.beginTunnel(family), tunnel);
+    answer.inPort = this.portNo;
+    this.host.receive(this.portNo, answer);
+    return true;
+  }
+
+  /**
+   * Makes of a tunnel just begun the one that the packet in hand was to go through, seen from our end:
+   * flows take what comes through it for the far end's. As drivers/net/vxlan vxlan_xmit_one does.
+   */
+  #turnRound(into: TunnelKey, tunnel: TunnelKey | undefined): void {
+    const { remote, local, hasLocal } = this.#envelope;
+    const { inKey, dstPort } = this.options;
+    const header = this.#header;
+    let own: DataView | undefined = hasLocal ? local : undefined;
+    const known = this.#paths.local;
+    if (own === undefined && known !== undefined) own = new DataView(known.buffer);
+    if (into.family === 4) {
+      into.source = remote.getUint32(0);
+      into.destination = own?.getUint32(0) ?? 0;
+    } else {
+      for (let at = 0; at < 4; at++) {
+        into.setSourceWord(at, remote.getUint32(4 * at));
+        into.setDestinationWord(at, own?.getUint32(4 * at) ?? 0);
+      }
+    }
+    into.ttl = TTL_DEFAULT;
+    into.idLow = typeof inKey === "number" ? inKey : header.key;
+    into.flags = (header.hasKey ? TUN_FLAG_KEY : 0) | (header.isOam ? TUN_FLAG_OAM : 0) |
+      (this.#kind.checksum ? TUN_FLAG_CSUM : 0);
+    if (this.#traits.carrier === "udp") into.destinationPort = dstPort;
+    if (tunnel === undefined || header.options === undefined) return;
+    tunnel.copyOptions(OPTIONS, 0);
+    into.setOptions(tunnel.optionsKind, OPTIONS, 0, tunnel.optionsSize);
   }
 
   #sendOne(packet: Packet, output: TunnelOutput, headerSize: number): void {
@@ -193,6 +256,8 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
       ? Math.max(1, Math.min(SEGMENTS_MAX, Math.floor(MESSAGE_MAX / datagram)))
       : 1;
     segment.index = 0;
+    segment.isSummed = this.#codec.sumsPayload(header);
+    train.begin(packet);
     for (let offset = 0; offset < payloadSize || offset === 0;) {
       const left = Math.max(1, Math.ceil((payloadSize - offset) / gsoSize));
       const count = Math.min(perMessage, left);

@@ -1,10 +1,10 @@
 /**
  * Tunnel ports as the control isolate knows them: ports of one type and UDP port share a socket, so
- * they must agree on extensions, and no two may have the same addresses and key. Also what the host's
- * routes say of the MTU inside a tunnel.
+ * they must agree on extensions, and no two may have the same addresses and key.
  */
 import { RuleError } from "../datapath/errors.ts";
-import { addressBytes, pathMtu, probePort } from "../netdev/tunnel_socket.ts";
+import { probePort } from "../netdev/tunnel_socket.ts";
+import { closeSteering, openSteering, type Steering } from "../netdev/tunnel_steering.ts";
 import { SystemError } from "../netdev/system_error.ts";
 import { familiesOf, type TunnelOptions, type TunnelTraits } from "./tunnel_options.ts";
 import type { Attachment, PortParams } from "./vport.ts";
@@ -13,14 +13,18 @@ import type { Attachment, PortParams } from "./vport.ts";
 export interface TunnelData {
   /** IP versions that can be received over here. */
   readonly families: readonly (4 | 6)[];
-  /** Bytes of an inner packet, without Ethernet header, that the way to the far end took; undefined: unknown. */
-  readonly innerMtu: number | undefined;
+  /** By IP version: what tells datagrams with a checksum from others. Absent: nothing does. */
+  readonly steering?: Readonly<Partial<Record<4 | 6, Steering>>> | undefined;
+  /** GRE's next sequence number, in memory that all threads share. Absent: none are sent. */
+  readonly sequence?: Int32Array<SharedArrayBuffer> | undefined;
 }
 
+/** Of the ports that share a UDP port. */
 interface Shared {
   readonly extensions: string;
   /** Port's name by what it matches. */
   readonly ports: Map<string, string>;
+  readonly steering: Partial<Record<4 | 6, Steering>>;
 }
 
 /** By type and UDP port. */
@@ -35,13 +39,11 @@ export function outerSize(family: 4 | 6, traits: TunnelTraits): number {
 }
 
 /**
- * Notes the port and sees that its UDP port can be had. `headerSize`: of the tunnel's header, for the
- * MTU. Throws RuleError EEXIST (same tunnel, other extensions) or SystemError; then nothing is left.
+ * Notes the port and sees that its UDP port can be had. Throws RuleError EEXIST (same tunnel, other extensions) or SystemError; then nothing is left.
  */
 export function attachTunnel(
   params: PortParams<TunnelOptions>,
   traits: TunnelTraits,
-  headerSize: number,
 ): Attachment {
   const { options, name } = params;
   const id = `${traits.type} ${options.dstPort}`;
@@ -63,17 +65,26 @@ export function attachTunnel(
     }
   }
   const families = usableFamilies(options, traits, known !== undefined);
-  const ports = known?.ports ?? new Map<string, string>();
+  const together: Shared = known ?? { extensions, ports: new Map(), steering: {} };
+  const { ports, steering } = together;
   ports.set(match, name);
-  shared.set(id, { extensions, ports });
-  const mtu = innerMtu(options, traits, headerSize);
-  const data: TunnelData = { families, innerMtu: mtu };
+  shared.set(id, together);
+  if (traits.carrier === "udp") {
+    for (const family of families) {
+      const opened = steering[family] ?? openSteering(params.threads);
+      if (opened !== undefined) steering[family] = opened;
+    }
+  }
+  const sequence = options.sequence ? new Int32Array(new SharedArrayBuffer(4)) : undefined;
+  const data: TunnelData = { families, steering, sequence };
   return {
     // No mtu: what is too long for the tunnel is answered by the port itself.
     data,
     detach: () => {
       ports.delete(match);
-      if (ports.size === 0) shared.delete(id);
+      if (ports.size > 0 || shared.get(id) !== together) return;
+      shared.delete(id);
+      for (const each of Object.values(steering)) closeSteering(each);
     },
   };
 }
@@ -97,20 +108,6 @@ function usableFamilies(
       throw error;
     }
   });
-}
-
-/** Most bytes of an inner packet, without its Ethernet header, that the way to the far end takes now. */
-function innerMtu(
-  options: TunnelOptions,
-  traits: TunnelTraits,
-  headerSize: number,
-): number | undefined {
-  const remote = options.remote === undefined ? undefined : addressBytes(options.remote);
-  const mtu = remote === undefined ? undefined : pathMtu(remote);
-  if (mtu === undefined) return undefined;
-  const ethernet = options.packetKind === "legacy_l3" ? 0 : 14;
-  const family = remote?.length === 4 ? 4 : 6;
-  return Math.max(0, mtu - outerSize(family, traits) - headerSize - ethernet);
 }
 
 /** What received packets it takes, as its options say it. */

@@ -56,6 +56,8 @@ export interface Attachment {
   readonly isNew?: boolean | undefined;
   /** Gives back what `attach` took. "close": the switch stops, devices that outlive it stay. "delete": the port is removed for good. Never throws. */
   detach(how: "close" | "delete"): void;
+  /** One line about a port that is up, for dp-show; undefined: nothing needs to be said. */
+  status?(): string | undefined;
   /** Called about once a second and at device events: a text if the port has become unusable (device gone), else undefined. */
   check?(): string | undefined;
   /**
@@ -219,6 +221,8 @@ export interface AsyncVportParams<Options> {
 export interface AsyncVportHost {
   /** Copies one received frame (14 to 65558 bytes) towards the packet threads. False: it was dropped and counted, because the ring is full or the size is not a frame's. */
   receive(frame: Uint8Array): boolean;
+  /** One line about a port that is up, of what its user should know (not connected, and why; two far ends): dp-show shows it. */
+  status(text: string): void;
   /** The far end is gone: the port goes down with this reason, is closed, and is opened again about once a second. */
   lost(reason: string): void;
   /** The port's code can't go on: it goes down with this reason and stays so until the user acts. For errors in callbacks that nobody else would see. */
@@ -247,8 +251,8 @@ export interface PluginApi {
   readonly OptionError: new (option: string, message: string) => Error;
   /** Index of a named drop reason, for `send` and `countRxDrop`. */
   dropReason(name: DropReasonName): DropReason;
-  /** Helpers for `parseOptions`. */
-  readonly options: OptionReader;
+  /** A type's options, as a table or read one by one. */
+  readonly options: OptionHelpers;
   /** Readers and writers of protocol headers, one group per protocol. */
   readonly headers: HeaderHelpers;
   /** The Internet checksum, in full and incrementally. */
@@ -257,7 +261,12 @@ export interface PluginApi {
   isAddress(text: string): boolean;
   /** A receiver that asks `next` for one packet after the other, up to the budget. */
   receiver(source: PacketSource): Receiver;
-  /** Binds a UDP socket, non-blocking, on a packet thread. Throws SystemError. */
+  /**
+   * A whole port over a UDP socket, for {@link VportOps.create}: datagrams are frames behind a header
+   * of your own. Binds the socket; throws SystemError.
+   */
+  udpVport(params: VportParams<unknown>, to: UdpEncapsulation): Vport;
+  /** Binds a UDP socket, non-blocking, on a packet thread, for ports that {@link udpVport} does not fit. Throws SystemError. */
   openUdp(options: UdpOptions): UdpPort;
 }
 
@@ -283,6 +292,63 @@ export interface HeaderHelpers {
   readonly vlan: typeof vlan;
   /** VXLAN (RFC 7348). */
   readonly vxlan: typeof vxlan;
+}
+
+/**
+ * A type's `key=value` options. A table of forms gives `parseOptions` and `formatOptions`, which go
+ * together by construction:
+ *
+ * ```ts
+ * interface Options {
+ *   readonly remote: UdpEnd;
+ *   readonly limit: number;
+ * }
+ * const { form, table } = api.options;
+ * const codec = table<Options>({
+ *   remote: form.end(),
+ *   limit: form.integer({ min: 1, max: 1000, fallback: 64 }),
+ * });
+ * ```
+ *
+ * For options that no table expresses there are the functions of {@link OptionReader}.
+ */
+export interface OptionHelpers extends OptionReader {
+  /** Both functions for the options of these keys, to be spread into the type. Others are refused. */
+  table<Options extends object>(
+    forms: { readonly [Key in keyof Options]-?: OptionForm<Options[Key]> },
+  ): OptionCodec<Options>;
+  /** What an option may look like. */
+  readonly form: OptionForms;
+}
+
+/** What {@link OptionHelpers.table} makes. */
+export type OptionCodec<Options> = Pick<VportOps<Options>, "parseOptions" | "formatOptions">;
+
+/** How one option is read and shown. Authors may write their own. */
+export interface OptionForm<T> {
+  /** The value of option `key`, or its default. Throws OptionError. */
+  parse(raw: ReadonlyMap<string, string>, key: string): T;
+  /** What parses to the same; undefined: it is the default, and left out. */
+  format(value: T): string | undefined;
+}
+
+/** The forms that there are. An option without a default (`fallback`) is required. */
+export interface OptionForms {
+  /** A whole number in [min, max]. */
+  integer(range: { min: number; max: number; fallback?: number }): OptionForm<number>;
+  /** One of a few words; the first is the default. */
+  choice<Word extends string>(words: readonly [Word, ...Word[]]): OptionForm<Word>;
+  /** Any text. */
+  text(options?: { fallback?: string }): OptionForm<string>;
+  /** An address and a port, `192.0.2.7:5000` or `[2001:db8::7]:5000`. Required. */
+  end(): OptionForm<UdpEnd>;
+  /**
+   * The near end of a socket whose far end is the option `to`: an address of the same family and a
+   * port, or `:5000` for any address. Default: any address and `port`.
+   */
+  localEnd(options: { to: string; port: number }): OptionForm<UdpEnd>;
+  /** The same, and undefined when it is absent. */
+  optional<T>(form: OptionForm<T>): OptionForm<T | undefined>;
 }
 
 /** Readers for `key=value` options, with errors in one wording. All throw OptionError. */
@@ -321,6 +387,26 @@ export interface PacketSource {
   readonly portNo: number;
   /** Fills a free packet: [start, end), and the offload fields if there are any. False: nothing waits. */
   next(packet: Packet): boolean;
+}
+
+/** What {@link PluginApi.udpVport} takes. */
+export interface UdpEncapsulation {
+  /** Where to receive; several threads share the port. */
+  readonly local: UdpEnd;
+  /** Of the same address family. Datagrams of others are ignored. */
+  readonly remote: UdpEnd;
+  /** In front of each frame; absent: a datagram is a frame. */
+  readonly header?: EncapsulationHeader | undefined;
+}
+
+/** A header in front of a frame. Both functions run for every packet: they should not allocate. */
+export interface EncapsulationHeader {
+  /** In bytes, at most the type's `headroom`. */
+  readonly size: number;
+  /** Writes all bytes of the header at `at`. */
+  write(view: DataView, at: number): void;
+  /** Whether what lies there is a header of this port. Else the datagram is dropped and counted (`tunnel-not-a-port`). */
+  accepts(view: DataView, at: number): boolean;
 }
 
 /** What {@link PluginApi.openUdp} takes. */

@@ -121,7 +121,7 @@ const vxlanOps: VportOps<TunnelOptions> = {
   headroom: 0,
   parseOptions: (raw) => parseTunnelOptions(raw, TRAITS),
   formatOptions: (options) => formatTunnelOptions(options, TRAITS),
-  attach: (params) => attachTunnel(params, TRAITS, vxlan.SIZE),
+  attach: (params) => attachTunnel(params, TRAITS),
   create: (params) => new TunnelPort(params, TRAITS, new VxlanCodec(params.options)),
 };
 

@@ -33,9 +33,12 @@ class Graph {
     return `digraph trace {\n${lines.map((line) => `  ${line}\n`).join("")}}\n`;
   }
 
-  add({ inPort, port, passes, drops }: PacketTrace): void {
+  /** `before`: the node of the patch port that it came through. */
+  add({ dp, inPort, port, passes, drops }: PacketTrace, before?: string): void {
     const from = inPort === PORT_NONE ? "no port" : portLabel(inPort, port);
-    const start = this.#node(`from ${from}`, "shape=cds");
+    const where = dp === undefined ? "" : `\nof datapath ${dp}`;
+    const start = this.#node(`from ${from}${where}`, "shape=cds");
+    if (before !== undefined) this.#edge(before, start, "");
     for (const pass of passes) this.#pass(pass, start);
     if (passes.length === 0) this.#ends({ outputs: [], drops }, start);
   }
@@ -79,12 +82,15 @@ class Graph {
   }
 
   #ends({ outputs, drops }: Ends, from: string, label = ""): void {
-    for (const { portNo, port, size } of outputs) {
-      const node = this.#node(
-        `${portLabel(portNo, port)}\n${size} bytes`,
-        "shape=cds, color=green",
-      );
+    for (const { portNo, port, size, outer, next } of outputs) {
+      const rows = [portLabel(portNo, port), `${size} bytes`];
+      if (outer !== undefined) {
+        const key = outer.key === undefined ? "" : `, key ${outer.key}`;
+        rows.push(`${outer.from ?? "(no route)"} -> ${outer.to}${key}`);
+      }
+      const node = this.#node(rows.join("\n"), "shape=cds, color=green");
       this.#edge(from, node, label);
+      if (next !== undefined) this.add(next, node);
     }
     for (const { reason } of drops) {
       const node = this.#node(`dropped: ${reason}`, "shape=octagon, style=solid, color=red");

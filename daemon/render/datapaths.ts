@@ -50,8 +50,9 @@ function renderHandler(handler: UpcallHandlerInfo, options: ShowOptions): string
 export function renderPortList(ports: readonly PortInfo[], options: ShowOptions = {}): string {
   const rows: string[][] = [["PORT", "NAME", "TYPE", "STATE", "OPTIONS"]];
   for (const port of ports) {
-    const state = port.reason === null ? port.state : `${port.state} (${port.reason})`;
-    const options = formatOptions(port.options, " ");
+    const why = port.reason ?? port.status;
+    const state = why === undefined ? port.state : `${port.state} (${why})`;
+    const options = formatOptions(settingsOf(port), " ");
     rows.push([`${port.portNo}`, port.name, port.type, state, options === "" ? "-" : options]);
   }
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
@@ -81,6 +82,7 @@ function renderDatapath(datapath: DatapathInfo, options: ShowOptions): string {
   const { upcallHandler, features = [], maxHeadroom } = datapath;
   if (upcallHandler !== undefined) text += renderHandler(upcallHandler, options);
   if (features.length > 0) text += `  features: ${features.join(" ")}\n`;
+  if (datapath.portids !== undefined) text += `  upcall: ${datapath.portids.join(":")}\n`;
   if (maxHeadroom !== undefined && options.statistics === true) {
     text += `  max headroom: ${maxHeadroom}\n`;
   }
@@ -117,13 +119,15 @@ function renderBalance(counters: DatapathCounters): string {
 
 function renderPort(port: PortInfo, options: ShowOptions): string {
   let text = `  port ${port.portNo}: ${port.name}`;
-  const shown = formatOptions(port.options, ", ");
+  const shown = formatOptions(settingsOf(port), ", ");
   // As in dpctl, the type of plain devices is not worth saying.
   if (port.type !== "netdev" || shown !== "") {
     text += ` (${port.type}${shown === "" ? "" : `: ${shown}`})`;
   }
   if (port.state === "absent" || port.state === "failed") {
     text += ` [${port.state}${port.reason === null ? "" : `: ${port.reason}`}]`;
+  } else if (port.status !== undefined) {
+    text += ` [${port.status}]`;
   }
   text += "\n";
   if (options.statistics === true && port.counters !== undefined) {
@@ -147,6 +151,11 @@ function renderCounters(counters: PortCounters): string {
 
 function renderUpcalls({ upcalls, upcallErrors }: PortCounters): string {
   return upcalls === undefined ? "" : `    UPCALL packets:${upcalls} errors:${upcallErrors ?? 0}\n`;
+}
+
+/** Options of its type, and the one that every port has. */
+function settingsOf({ options, portids }: PortInfo): Readonly<Record<string, string>> {
+  return portids === undefined ? options : { ...options, upcall: portids.join(":") };
 }
 
 function formatOptions(options: Readonly<Record<string, string>>, separator: string): string {

@@ -12,9 +12,7 @@ export function renderMeters(
   { features, meters }: Methods["meter-show"]["result"],
   options: MeterOptions = {},
 ): string {
-  const parts = meters.map((meter) =>
-    formatMeterLines({ ...meter, id: meter.meter }) + statsOf(meter)
-  );
+  const parts = meters.map((meter) => settingOf(meter) + statsOf(meter));
   if (options.features === true) {
     const capabilities = features.capabilities.map((one) => one === "pps" ? "pktps" : one);
     parts.unshift(
@@ -24,6 +22,13 @@ export function renderMeters(
     );
   }
   return parts.join("\n");
+}
+
+/** How it is set; the kernel doesn't tell. */
+function settingOf({ meter, unit, burst, stats, bands }: MeterInfo): string {
+  if (unit === null) return "";
+  const known = bands.map((band) => ({ ...band, rate: band.rate ?? 0 }));
+  return formatMeterLines({ id: meter, unit, burst, stats, bands: known });
 }
 
 function statsOf({ meter, flows, packets, bytes, durationMs, bands }: MeterInfo): string {

@@ -32,8 +32,9 @@ function lines(
   const which = number === undefined ? "packet" : `packet ${number}`;
   const time = trace.time === undefined ? "" : ` at ${formatTime(trace.time)}`;
   const from = trace.inPort === PORT_NONE ? "no port" : portText(trace.inPort, trace.port);
+  const where = trace.dp === undefined ? "" : ` of datapath ${trace.dp}`;
   const text = [
-    `${which} from ${from}${trace.l3 === true ? ", without Ethernet header" : ""}${time}`,
+    `${which} from ${from}${where}${trace.l3 === true ? ", without Ethernet header" : ""}${time}`,
   ];
   for (const pass of trace.passes) text.push(...passLines(pass, options));
   if (trace.cut === true) text.push("  (further steps are left out)");
@@ -54,7 +55,7 @@ function passLines(pass: Pass, options: TraceTextOptions): string[] {
   }
   if (pass.note !== undefined) text.push(`  ${pass.note}`);
   text.push(...pass.steps.flatMap((step) => stepLines(step, options)).map((row) => `  ${row}`));
-  text.push(...ends(pass).map((row) => `    ${row}`));
+  text.push(...ends(pass, options).map((row) => `    ${row}`));
   return text;
 }
 
@@ -77,7 +78,7 @@ function stepLines(step: Step, options: TraceTextOptions): string[] {
   for (const { at, from, to } of step.bytes) text.push(`     ${byteText(at, from, to)}`);
   if (step.size !== undefined) text.push(`     size: ${step.size.from} -> ${step.size.to}`);
   if (step.tunnel !== undefined) text.push(`     sent through ${step.tunnel}`);
-  text.push(...ends(step).map((row) => `     ${row}`));
+  text.push(...ends(step, options).map((row) => `     ${row}`));
   for (const inner of step.steps ?? []) {
     text.push(...stepLines(inner, options).map((row) => `   ${row}`));
   }
@@ -95,9 +96,15 @@ function byteText(at: number, from: string, to: string): string {
 
 function ends(
   { outputs, drops }: { outputs: readonly Output[]; drops: readonly Drop[] },
+  options: TraceTextOptions,
 ): string[] {
   return [
-    ...outputs.map((output) => `to ${outputText(output)}`),
+    ...outputs.flatMap((output) => [
+      `to ${outputText(output)}`,
+      ...(output.outer === undefined ? [] : [`  ${outerText(output.outer)}`]),
+      ...(output.next === undefined ? [] : lines(output.next, undefined, options))
+        .map((row) => `  ${row}`),
+    ]),
     ...drops.map(({ reason }) => `dropped: ${reason}`),
   ];
 }
@@ -105,6 +112,22 @@ function ends(
 function outputText({ portNo, port, size, tunnel }: Output): string {
   const through = tunnel === undefined ? "" : ` through ${tunnel}`;
   return `${portText(portNo, port)}: ${size} bytes${through}`;
+}
+
+function outerText(outer: NonNullable<Output["outer"]>): string {
+  const { from, to, protocol, port, key, tos, ttl, flags, mark, header, size } = outer;
+  const words = [
+    `sent as ${from ?? "(no route)"} -> ${to}`,
+    port === undefined ? protocol : `${protocol} port ${port}`,
+    ...(key === undefined ? [] : [`key ${key}`]),
+    `ttl ${ttl}`,
+    ...(tos === 0 ? [] : [`tos 0x${tos.toString(16)}`]),
+    ...(mark === undefined ? [] : [`mark ${mark}`]),
+    ...flags,
+    `header ${header}`,
+    `${size} bytes`,
+  ];
+  return words.join(", ");
 }
 
 function dropText({ reason, meaning }: Drop): string {

@@ -2,41 +2,14 @@
  * A datapath as the control isolate holds it: the writer of its flow table, its ports' attachments,
  * and its counters, summed over the packet threads.
  */
-import {
-  CONSUMED,
-  COPIED,
-  DROPPED,
-  DROPS,
-  dropsByName,
-  GENERATED,
-  HELD,
-  HIT,
-  LOST,
-  makeDatapathBlock,
-  makePortBlocks,
-  MISSED,
-  PORT_DROPS,
-  RECEIVED,
-  RX_BYTES,
-  RX_DROPPED,
-  RX_PACKETS,
-  SENT,
-  sumDatapath,
-  sumPort,
-  TX_BYTES,
-  TX_DROPPED,
-  TX_PACKETS,
-  UPCALL_ERRORS,
-  UPCALL_PACKETS,
-} from "../../datapath/counters.ts";
-import { dropReason } from "../../datapath/drop_reasons.ts";
 import { ConntrackControl } from "../../datapath/conntrack/control.ts";
 import {
   CONNECTIONS_MAX_DEFAULT,
   type ConntrackBuffers,
   makeConntrackBuffers,
 } from "../../datapath/conntrack/layout.ts";
-import { setDefaultTimeouts } from "../../datapath/conntrack/timeouts.ts";
+import { type FragmentSettings, setFragments } from "../../datapath/conntrack/fragment_control.ts";
+import { TimeoutPolicies, type TimeoutSeconds } from "../../datapath/conntrack/timeouts.ts";
 import { RuleError } from "../../datapath/errors.ts";
 import {
   type Buckets,
@@ -48,12 +21,14 @@ import { FlowTableWriter } from "../../datapath/flow_table/writer.ts";
 import { MacTable, makeMacTable } from "../../datapath/mac_table.ts";
 import { makeMeterMemory, type MeterMemory, MeterTable } from "../../datapath/meters.ts";
 import type { UpcallMode } from "../../datapath/pipeline.ts";
+import { NO_DISPATCH, quietPorts, type UpcallDispatch } from "../../datapath/upcall_dispatch.ts";
 import { type InjectedPacket, makeUpcallRing } from "../../datapath/upcall_ring.ts";
 import type { VportRegistry } from "../../vports/registry.ts";
 import type { Attachment, VportOps } from "../../vports/vport.ts";
 import type { DatapathCounters, DatapathType, MissPolicy, PortCounters } from "../api.ts";
-import { type AddPort, ThreadGoneError } from "./messages.ts";
+import { type AddPort, ThreadGoneError, ThreadLateError } from "./messages.ts";
 import { Observers } from "./observers.ts";
+import { LiveCounters } from "./live_counters.ts";
 import type { ThreadLink } from "./thread_link.ts";
 
 export interface DatapathSpec {
@@ -65,13 +40,15 @@ export interface DatapathSpec {
   readonly flowsMax: number;
   /** Entries that a thread's signature cache may have; 0: it is off. Default: as many as are of use. */
   readonly masksCache?: number | undefined;
-  /** Limits of connection tracking; default: none but the table's size. */
+  /** Settings of connection tracking; default: as the kernel's, no limit but the table's size. */
   readonly conntrack?: ConntrackSettings | undefined;
+  /** Whom upcalls are for; default: anybody. */
+  readonly dispatch?: UpcallDispatch | undefined;
   /** 16 bytes. */
   readonly ufidSeed: Uint8Array;
 }
 
-/** Limits of connection tracking. */
+/** Settings of connection tracking. */
 export interface ConntrackSettings {
   /** Most connections; null: as many as the table is made for by default. */
   readonly connectionsMax: number | null;
@@ -79,6 +56,11 @@ export interface ConntrackSettings {
   readonly defaultLimit: number;
   /** Zone → most connections; 0: no limit. */
   readonly zoneLimits: Readonly<Record<string, number>>;
+  /** Timeouts (s) by policy, `default` among them, that are not as they are by default. */
+  readonly timeouts: Readonly<Record<string, TimeoutSeconds>>;
+  /** TCP segments are checked against the windows. */
+  readonly tcpSequenceCheck: boolean;
+  readonly fragments: FragmentSettings;
 }
 
 export interface PortSpec {
@@ -131,15 +113,18 @@ export class LiveDatapath {
   readonly table: FlowTableWriter;
   readonly #context: DatapathContext;
   readonly #ports: Map<number, LivePort> = new Map();
+  /** Ports that were closed but not deleted, until another has the number. */
+  readonly #closed: Map<number, LivePort> = new Map();
   /** Numbers of ports that are being added. */
   readonly #adding: Set<number> = new Set();
-  readonly #datapathBlocks: readonly BigUint64Array<SharedArrayBuffer>[];
-  readonly #portBlocks: readonly BigUint64Array<SharedArrayBuffer>[];
+  readonly #counters: LiveCounters;
   readonly #tableBuffers: FlowTableBuffers;
   readonly #macs: SharedArrayBuffer = makeMacTable();
   readonly #conntrackBuffers: ConntrackBuffers;
   /** Its connections. */
   readonly conntrack: ConntrackControl;
+  /** What its flows' ct actions may name. */
+  readonly timeoutPolicies: TimeoutPolicies;
   #isSweeping = false;
   readonly #meterMemory: MeterMemory = makeMeterMemory();
   /** All threads' packets go through them. */
@@ -150,6 +135,7 @@ export class LiveDatapath {
   /** As the threads have them, or are being told. */
   /** Who looks on at the packet threads. */
   readonly observers: Observers;
+  #dispatch: UpcallDispatch;
   readonly #settings: { miss: MissPolicy; upcallMode: UpcallMode; cacheSize: number };
 
   private constructor(spec: DatapathSpec, context: DatapathContext) {
@@ -159,11 +145,11 @@ export class LiveDatapath {
       upcallMode: "off",
       cacheSize: spec.masksCache ?? CACHE_ENTRIES_MAX,
     };
+    this.#dispatch = spec.dispatch ?? NO_DISPATCH;
     this.#context = context;
     this.observers = new Observers(context.number, context.links);
     const { links } = context;
-    this.#datapathBlocks = links.map(() => new BigUint64Array(makeDatapathBlock()));
-    this.#portBlocks = links.map(() => new BigUint64Array(makePortBlocks()));
+    this.#counters = new LiveCounters(links.length);
     this.upcallRings = links.map(() => makeUpcallRing());
     // A seed of its own in every run: who has seen the flows' identifiers knows nothing of the hashes.
     const seed = crypto.getRandomValues(new Uint8Array(16));
@@ -173,7 +159,8 @@ export class LiveDatapath {
       threads: links.length,
       seed: crypto.getRandomValues(new Uint8Array(16)),
     });
-    setDefaultTimeouts(this.#conntrackBuffers);
+    this.timeoutPolicies = new TimeoutPolicies(this.#conntrackBuffers);
+    this.timeoutPolicies.set({});
     this.conntrack = new ConntrackControl(this.#conntrackBuffers);
     if (spec.conntrack !== undefined) this.setConntrack(spec.conntrack);
     this.#tableBuffers = makeFlowTableBuffers({ flowsMax, threads: links.length, seed });
@@ -197,7 +184,7 @@ export class LiveDatapath {
    */
   async rejoin(at: number, failed: (portNo: number, error: Error) => void): Promise<void> {
     const link = this.#context.links[at]!;
-    this.#writeOff(at);
+    this.#counters.writeOff(at);
     // The old one may still write its own.
     this.upcallRings[at] = makeUpcallRing();
     const joined = this.#join(link, at);
@@ -223,22 +210,52 @@ export class LiveDatapath {
   /** What a trace must know (backend.ts). */
   get traceFacts(): {
     readonly upcallMode: UpcallMode;
+    readonly quietPorts: readonly number[];
     readonly macs: SharedArrayBuffer;
     readonly meters: MeterMemory;
     readonly conntrack: ConntrackBuffers;
+    readonly mtus: ReadonlyMap<number, number>;
   } {
     const { upcallMode } = this.#settings;
     const conntrack = this.#conntrackBuffers;
-    return { upcallMode, macs: this.#macs, meters: this.#meterMemory, conntrack };
+    const mtus = new Map<number, number>();
+    for (const [portNo, { mtu }] of this.#ports) if (mtu !== undefined) mtus.set(portNo, mtu);
+    return {
+      mtus,
+      upcallMode,
+      quietPorts: quietPorts(this.#dispatch),
+      macs: this.#macs,
+      meters: this.#meterMemory,
+      conntrack,
+    };
   }
 
   /** Who wants upcalls from now on. */
   async setUpcalls(mode: UpcallMode): Promise<void> {
     this.#settings.upcallMode = mode;
-    await this.#everyThread((link, datapath) => link.request("set-upcalls", { datapath, mode }));
+    await this.#tellUpcalls();
   }
 
-  /** Limits of connection tracking from now on. Throws RangeError: more connections than the table was made for. */
+  /** Whom upcalls are for. */
+  get dispatch(): UpcallDispatch {
+    return this.#dispatch;
+  }
+
+  /** Whom upcalls are for from now on. */
+  async setDispatch(dispatch: UpcallDispatch): Promise<void> {
+    this.#dispatch = dispatch;
+    await this.#tellUpcalls();
+  }
+
+  async #tellUpcalls(): Promise<void> {
+    const { upcallMode: mode } = this.#settings;
+    const quiet = quietPorts(this.#dispatch);
+    await this.#everyThread((link, datapath) =>
+      link.request("set-upcalls", { datapath, mode, quietPorts: quiet })
+    );
+  }
+
+  /** Settings of connection tracking from now on. Throws RangeError: more connections than the table was made for. */
   setConntrack(settings: ConntrackSettings): void {
     const { conntrack } = this;
     conntrack.connectionsMax = settings.connectionsMax ?? CONNECTIONS_MAX_DEFAULT;
@@ -248,6 +265,9 @@ export class LiveDatapath {
       if (!limits.has(`${zone}`)) conntrack.setZoneLimit(zone, undefined);
     }
     for (const [zone, limit] of limits) conntrack.setZoneLimit(Number(zone), limit);
+    conntrack.tcpSequenceCheck = settings.tcpSequenceCheck;
+    setFragments(this.#conntrackBuffers, settings.fragments);
+    this.timeoutPolicies.set(settings.timeouts);
   }
 
   /** Removes connections whose time is up, a bounded number of records at a time. */
@@ -257,8 +277,7 @@ export class LiveDatapath {
 
   /** Has the threads give up packets whose fragments did not come in time, if any wait. */
   async sweepFragments(): Promise<void> {
-    const held = this.#datapathBlocks.some((block) => block[HELD] !== 0n);
-    if (!held || this.#isSweeping) return;
+    if (!this.#counters.holdsPackets || this.#isSweeping) return;
     this.#isSweeping = true;
     try {
       await this.#everyThread((link, datapath) => link.request("sweep-fragments", { datapath }));
@@ -275,7 +294,8 @@ export class LiveDatapath {
 
   /**
    * Runs an action list on a packet on the packet thread `thread`, for each pair; resolves when all is
-   * sent. Throws RuleError (no memory for the actions; nothing is done), ThreadError.
+   * sent. Throws RuleError (no memory for the actions; nothing is done), ThreadError. The memory comes
+   * back in any case, at the latest when a thread that is late has answered or is gone.
    */
   async executePackets(
     thread: number,
@@ -284,6 +304,9 @@ export class LiveDatapath {
     const link = this.#context.links[thread];
     if (link === undefined) throw new RangeError(`No packet thread ${thread}`);
     const lent: number[] = [];
+    const giveBack = (): void => {
+      for (const at of lent) this.table.returnActions(at);
+    };
     try {
       for (const { actions } of packets) lent.push(this.table.lendActions(actions));
       await link.request("execute", {
@@ -291,12 +314,12 @@ export class LiveDatapath {
         packets: packets.map(({ packet }, at) => ({ packet, actionsAt: lent[at]! })),
       });
     } catch (error) {
-      // A thread that hangs may still get to them.
-      if (lent.length === packets.length) throw error;
-      for (const at of lent) this.table.returnActions(at);
+      if (!(error instanceof ThreadLateError)) giveBack();
+      // The thread may still get to them.
+      else error.over.then(giveBack);
       throw error;
     }
-    for (const at of lent) this.table.returnActions(at);
+    giveBack();
   }
 
   /** Bytes in front of a frame that the port with the largest header wants. */
@@ -331,8 +354,16 @@ export class LiveDatapath {
     const port = this.#ports.get(portNo);
     if (port === undefined) return;
     this.#ports.delete(portNo);
+    if (how === "close") this.#closed.set(portNo, port);
     await this.#forgetPort(portNo);
     port.attachment?.detach(how);
+  }
+
+  /** The same port, closed and opened again with other options, goes on counting. */
+  #takeBaseline({ portNo, name, type }: PortSpec): readonly number[] | undefined {
+    const former = this.#closed.get(portNo);
+    this.#closed.delete(portNo);
+    return former?.spec.name === name && former.spec.type === type ? former.baseline : undefined;
   }
 
   hasPort(portNo: number): boolean {
@@ -346,6 +377,11 @@ export class LiveDatapath {
     const reason = port.failed ?? port.attachment?.check?.();
     if (reason === undefined) this.#followMtu(portNo, port);
     return reason;
+  }
+
+  /** What a port that is up says of itself. */
+  portStatus(portNo: number): string | undefined {
+    return this.#ports.get(portNo)?.attachment?.status?.();
   }
 
   /** The threads are told when the last look at the device has shown another MTU. */
@@ -374,40 +410,12 @@ export class LiveDatapath {
 
   /** Sums over the threads; consistent when they are quiescent. */
   counters(): DatapathCounters {
-    const sums = sumDatapath(this.#datapathBlocks);
-    const at = (index: number): number => sums[index] ?? 0;
-    return {
-      hit: at(HIT),
-      missed: at(MISSED),
-      lost: at(LOST),
-      ...this.table.lookupCounters(),
-      received: at(RECEIVED),
-      generated: at(GENERATED),
-      copied: at(COPIED),
-      sent: at(SENT),
-      dropped: at(DROPPED),
-      consumed: at(CONSUMED),
-      held: at(HELD),
-      drops: dropsByName(sums, DROPS) as Record<string, number>,
-    };
+    return this.#counters.datapath(this.table.lookupCounters());
   }
 
   /** Since the port was added. Zeros for one that doesn't exist. */
   portCounters(portNo: number): PortCounters {
-    const baseline = this.#ports.get(portNo)?.baseline ?? sumPort(this.#portBlocks, portNo);
-    const sums = sumPort(this.#portBlocks, portNo, baseline);
-    const at = (index: number): number => sums[index] ?? 0;
-    return {
-      rxPackets: at(RX_PACKETS),
-      rxBytes: at(RX_BYTES),
-      rxDropped: at(RX_DROPPED),
-      txPackets: at(TX_PACKETS),
-      txBytes: at(TX_BYTES),
-      txDropped: at(TX_DROPPED),
-      upcalls: at(UPCALL_PACKETS),
-      upcallErrors: at(UPCALL_ERRORS),
-      drops: dropsByName(sums, PORT_DROPS) as Record<string, number>,
-    };
+    return this.#counters.port(portNo, this.#ports.get(portNo)?.baseline);
   }
 
   /**
@@ -469,7 +477,7 @@ export class LiveDatapath {
     const threads = this.#context.links.length;
     const attachment = ops.attach?.({ ...common, options: ops.parseOptions(options), threads });
     if (attachment === undefined) ops.parseOptions(options);
-    const baseline = sumPort(this.#portBlocks, portNo);
+    const baseline = this.#takeBaseline(spec) ?? this.#counters.portSums(portNo);
     const params: Omit<AddPort, "datapath"> = {
       datapathName: this.spec.name,
       datapathId: this.spec.id,
@@ -498,10 +506,13 @@ export class LiveDatapath {
       );
       for (const answer of opened) if (answer.status === "rejected") throw answer.reason;
     } catch (error) {
+      const { failed } = this.#ports.get(portNo)!;
       this.#ports.delete(portNo);
       await this.#forgetPort(portNo);
       attachment?.detach(attachment.isNew === true ? "delete" : "close");
-      throw error;
+      // The thread is gone because of this very port: who adds it wants to know that.
+      if (failed === undefined || !(error instanceof ThreadGoneError)) throw error;
+      throw new ThreadGoneError({ name: error.name, code: error.code, message: failed });
     }
     return { mac: attachment?.mac, mtu: attachment?.mtu, ifindex: attachment?.ifindex };
   }
@@ -536,27 +547,17 @@ export class LiveDatapath {
       datapath: this.#context.number,
       table: this.#tableBuffers,
       buckets: this.table.buckets,
-      counters: { datapath: this.#datapathBlocks[at]!.buffer, ports: this.#portBlocks[at]!.buffer },
+      counters: this.#counters.blocks(at),
       macs: this.#macs,
       conntrack: this.#conntrackBuffers,
       miss,
       meters: this.#meterMemory,
       upcalls: this.upcallRings[at]!,
       upcallMode,
+      quietPorts: quietPorts(this.#dispatch),
       cacheSize,
     });
     await Promise.all([joined, this.observers.join(link, at)]);
-  }
-
-  /** Packets that an abandoned thread had in hand or held are lost: they count as dropped at the port that failed. */
-  #writeOff(at: number): void {
-    const block = this.#datapathBlocks[at]!;
-    block[HELD] = 0n;
-    const lost = block[RECEIVED]! + block[GENERATED]! + block[COPIED]! - block[SENT]! -
-      block[DROPPED]! - block[CONSUMED]!;
-    if (lost <= 0n) return;
-    block[DROPPED]! += lost;
-    block[DROPS + dropReason("vport-failed")]! += lost;
   }
 
   #publishBuckets(buckets: Buckets): void {

@@ -13,6 +13,7 @@ import type { MeterMemory } from "../../datapath/meters.ts";
 import type { UpcallMode } from "../../datapath/pipeline.ts";
 import type { KeyFilter, RawTrace } from "../../datapath/trace/recorder.ts";
 import type { InjectedPacket } from "../../datapath/upcall_ring.ts";
+import type { LockHolder } from "./lock_holders.ts";
 
 // Int32 words that a thread and the control isolate share, one buffer per thread.
 /** Written by the control isolate: nonzero = leave the loop; {@link ABANDONED} = touch nothing any more. */
@@ -50,6 +51,8 @@ export interface ThreadStart {
   readonly clock: SharedArrayBuffer;
   /** Where the thread notes what it holds (netdev/descriptors.ts). */
   readonly holdings: SharedArrayBuffer;
+  /** As whom it takes locks in shared memory. */
+  readonly lockHolder: LockHolder;
   /** Readable when the thread is to look at its words. The thread doesn't close it. */
   readonly wakeFd: number;
   /** Transferred. */
@@ -94,6 +97,8 @@ export interface AddDatapath {
   /** This thread's ring (datapath/upcall_ring.ts): it alone writes it. */
   readonly upcalls: SharedArrayBuffer;
   readonly upcallMode: UpcallMode;
+  /** Ports whose misses are not handed over. */
+  readonly quietPorts: readonly number[];
   /** Entries that the signature cache may have; 0: it is not used. */
   readonly cacheSize: number;
 }
@@ -124,7 +129,10 @@ export interface ThreadRequests {
   "add-datapath": { params: AddDatapath; result: void };
   "remove-datapath": { params: { datapath: number }; result: void };
   "set-miss": { params: { datapath: number; miss: MissPolicy }; result: void };
-  "set-upcalls": { params: { datapath: number; mode: UpcallMode }; result: void };
+  "set-upcalls": {
+    params: { datapath: number; mode: UpcallMode; quietPorts: readonly number[] };
+    result: void;
+  };
   /** The observer looks on from now on; its identifier is the control isolate's. */
   "observe": { params: { datapath: number; id: number; observer: ObserverSpec }; result: void };
   /** It doesn't any more. Does nothing for one that the thread doesn't have. */
@@ -230,6 +238,17 @@ export class AbandonedError extends Error {
 
 /** A request to a thread that is no more. */
 export class ThreadGoneError extends ThreadError {}
+
+/** A request that is not answered in time: the thread may still carry it out. */
+export class ThreadLateError extends ThreadError {
+  /** Resolves when it is over after all: answered, refused, or the thread is gone. */
+  readonly over: Promise<void>;
+
+  constructor(fault: Fault, over: Promise<void>) {
+    super(fault);
+    this.over = over;
+  }
+}
 
 /** Anything thrown, as data. */
 export function toFault(thrown: unknown): Fault {

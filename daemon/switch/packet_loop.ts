@@ -157,11 +157,15 @@ export class PacketLoop implements PipelineHost, FailureSink {
     }
   }
 
-  /** Everything handed over is processed and flushed, and receivers get their memory back. */
+  /**
+   * Everything handed over is processed and flushed, receivers get their memory back, and ports that
+   * have failed in it are closed and reported: before the answer to a command that led to it.
+   */
   endRound(): void {
     this.#drain();
     for (let i = 0; i < this.#sources.length; i++) this.#release(this.#sources[i]!);
     this.#busy = this.#handedBack;
+    if (this.#failed.length > 0) this.#closeFailed();
   }
 
   #drain(): void {

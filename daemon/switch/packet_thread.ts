@@ -4,10 +4,11 @@
  * begins with `packet-`.
  */
 import { receiveMessageOnPort } from "node:worker_threads";
+import { holdLocksAs } from "../../datapath/spin_lock.ts";
 import { ThreadGrace } from "../../datapath/flow_table/grace.ts";
 import { PacketPool, SLOT_SIZE } from "../../datapath/packet/packet_pool.ts";
 import { noteHoldings } from "../../netdev/descriptors.ts";
-import { allocateBuffer } from "../../netdev/memory.ts";
+import { allocatePacketMemory } from "../../netdev/memory.ts";
 import { openNap } from "../../netdev/nap.ts";
 import { EventFd, Poller } from "../../netdev/poller.ts";
 import { SystemError } from "../../netdev/system_error.ts";
@@ -94,10 +95,11 @@ class PacketThread {
     this.#words = new Int32Array(start.words);
     this.#clock = new SwitchClock(start.clock);
     noteHoldings(start.holdings);
+    holdLocksAs(start.lockHolder.number, start.lockHolder.holders);
     for (const ops of BUILTIN_TYPES) this.#registry.register(ops, BUILT_IN);
     this.#wake = new EventFd(start.wakeFd);
     this.#poller = new Poller();
-    const memory = allocateBuffer(POOL_SLOTS * SLOT_SIZE).buffer;
+    const memory = allocatePacketMemory(POOL_SLOTS * SLOT_SIZE);
     this.#pool = new PacketPool(memory.bytes.buffer, memory.address, POOL_SLOTS);
     this.#grace = new ThreadGrace(start.grace, start.thread);
     this.#loop = new PacketLoop({
@@ -177,8 +179,10 @@ class PacketThread {
         return;
       case "set-miss":
         return this.#datapath(request.params.datapath).setMiss(request.params.miss);
-      case "set-upcalls":
-        return this.#datapath(request.params.datapath).setUpcalls(request.params.mode);
+      case "set-upcalls": {
+        const { datapath, mode, quietPorts } = request.params;
+        return this.#datapath(datapath).setUpcalls(mode, quietPorts);
+      }
       case "observe":
         return this.#observe(request.params);
       case "unobserve":

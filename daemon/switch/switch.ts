@@ -39,6 +39,8 @@ export interface SwitchOptions {
   readonly probe?: ((file: PluginFile) => Promise<void>) | undefined;
   readonly log: SwitchLog;
   readonly clock: SwitchClock;
+  /** How long a packet thread may take to answer a request; default 10 s. */
+  readonly answerTimeoutMs?: number | undefined;
   /** A bug has ended a packet thread: its share of the traffic is lost until a restart. */
   readonly onThreadDied?: (thread: number, reason: string) => void;
   /** The code of a port's type has thrown on a packet thread: the port is down (its `checkPort` says why). A lost device is no such failure: `checkPort` alone tells. */
@@ -179,11 +181,12 @@ export class Switch {
   }
 
   #linkOptions(thread: number): LinkOptions {
-    const { threadUrl, threads, clock } = this.#options;
+    const { threadUrl, threads, clock, answerTimeoutMs } = this.#options;
     return {
       threadUrl,
       thread,
       threads,
+      answerTimeoutMs,
       grace: this.#grace,
       clock: clock.shared,
       onPortFailed: (failure) => this.#portFailed(failure),

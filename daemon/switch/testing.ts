@@ -2,11 +2,13 @@
 import assert from "node:assert/strict";
 import { END, OUTPUT } from "../../datapath/actions/action_program.ts";
 import { IN_PORT_AT, KEY_WORDS } from "../../datapath/key.ts";
+import { assertBalanced } from "../../datapath/testing/balance.ts";
 import { libc } from "../../netdev/libc.ts";
 import type { DummySent } from "../../vports/dummy.ts";
-import type { DatapathCounters } from "../api.ts";
 import { SwitchClock } from "./clock.ts";
 import { type LiveDatapath, Switch, type SwitchOptions } from "./switch.ts";
+
+export { assertBalanced };
 
 const THREAD_URL = new URL("./thread_entry.ts", import.meta.url).href;
 
@@ -21,6 +23,7 @@ export interface TestSwitch {
   readonly logged: string[];
 }
 
+/** Starts a switch. When it is stopped, the accounts of all its datapaths are checked. */
 export async function startSwitch(options: Partial<SwitchOptions> = {}): Promise<TestSwitch> {
   const logged: string[] = [];
   const note = (text: string): void => void logged.push(text);
@@ -32,7 +35,26 @@ export async function startSwitch(options: Partial<SwitchOptions> = {}): Promise
     clock: new SwitchClock(),
     ...options,
   });
+  checkAtStop(live);
   return { live, logged };
+}
+
+/** Once the threads have ended everything is quiescent: also what was removed before must balance. */
+function checkAtStop(live: Switch): void {
+  const datapaths: LiveDatapath[] = [];
+  const addDatapath = live.addDatapath.bind(live);
+  const stop = live.stop.bind(live);
+  live.addDatapath = async (spec) => {
+    const datapath = await addDatapath(spec);
+    datapaths.push(datapath);
+    return datapath;
+  };
+  live.stop = async () => {
+    const joined = await stop();
+    // A thread that hangs may still come back and count.
+    if (joined) { for (const datapath of datapaths) assertBalanced(datapath.counters()); }
+    return joined;
+  };
 }
 
 /** Starts a switch, uses it, stops it. */
@@ -45,6 +67,28 @@ export async function withSwitch(
     await use(live, logged);
   } finally {
     assert(await live.stop(), "all threads end");
+  }
+}
+
+/** Calls `use` with the path of a plug-in file. */
+export async function withPlugin(
+  text: string,
+  use: (path: string) => Promise<void>,
+): Promise<void> {
+  const path = await Deno.makeTempFile({ suffix: ".js" });
+  try {
+    await Deno.writeTextFile(path, text);
+    await use(path);
+  } finally {
+    await Deno.remove(path);
+  }
+}
+
+/** Waits until something is so; says what it was that did not come. */
+export async function eventually(is: () => boolean, what: () => string): Promise<void> {
+  for (let left = 2000; !is(); left--) {
+    assert(left > 0, `In vain waited for: ${what()}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
 
@@ -104,12 +148,6 @@ export function udpFrame(host: number, number: number, size = 60): Uint8Array {
 /** Frames that a dummy port has sent since the last call. */
 export async function taken(datapath: LiveDatapath, portNo: number): Promise<Uint8Array[]> {
   return (await datapath.command(portNo, "take", undefined) as DummySent).frames;
-}
-
-/** The accounting identity of quiescent threads. */
-export function assertBalanced(counters: DatapathCounters): void {
-  const { received, generated, copied, sent, dropped, consumed, held } = counters;
-  assert.equal(received + generated + copied, sent + dropped + consumed + held);
 }
 
 /** Bytes by which the heap of thread 0 has grown in each of several runs of `run`, ascending. */

@@ -60,7 +60,7 @@ export class ThreadDatapath {
     });
     this.#reader.setCacheSize(params.cacheSize);
     this.#pipeline.setMiss(params.miss);
-    this.#pipeline.setUpcalls(params.upcallMode);
+    this.#pipeline.setUpcalls(params.upcallMode, params.quietPorts);
     const { loop, shared, clock } = common;
     this.#host = new ThreadHost({ loop, pipeline: this.#pipeline, shared, clock });
     loop.addPipeline(this.#pipeline);
@@ -70,8 +70,8 @@ export class ThreadDatapath {
     this.#pipeline.setMiss(policy);
   }
 
-  setUpcalls(mode: UpcallMode): void {
-    this.#pipeline.setUpcalls(mode);
+  setUpcalls(mode: UpcallMode, quietPorts: readonly number[]): void {
+    this.#pipeline.setUpcalls(mode, quietPorts);
   }
 
   /** The observer looks on from the next packet on. */
@@ -135,6 +135,7 @@ export class ThreadDatapath {
     });
     const fault = findVportFault(vport);
     if (fault !== undefined) {
+      closeRefused(vport);
       throw new PluginError(`Vport type "${ops.type}" has made no port: ${fault}`);
     }
     const { headroom } = ops;
@@ -196,5 +197,14 @@ export class ThreadDatapath {
   close(): void {
     for (const portNo of [...this.#ports.keys()]) this.removePort(portNo);
     this.#common.loop.removePipeline(this.#pipeline);
+  }
+}
+
+/** What is no port may still hold something, and know how to let go of it. */
+function closeRefused(vport: unknown): void {
+  try {
+    (vport as Partial<Vport> | null | undefined)?.close?.();
+  } catch {
+    // It was no port, and now it is not even that.
   }
 }

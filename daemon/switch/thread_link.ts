@@ -1,7 +1,9 @@
 /** The control isolate's end of one packet thread: starts the Worker, posts requests, waits for answers, stops it. */
 import { markAsleep } from "../../datapath/flow_table/grace.ts";
+import { markGone } from "../../datapath/spin_lock.ts";
 import { EventFd } from "../../netdev/poller.ts";
 import { makeHoldings, takeOver } from "../../netdev/descriptors.ts";
+import { type LockHolder, newLockHolder } from "./lock_holders.ts";
 import {
   ABANDONED,
   ACTIVITY,
@@ -17,6 +19,7 @@ import {
   THREAD_WORDS,
   ThreadError,
   ThreadGoneError,
+  ThreadLateError,
   type ThreadOp,
   type ThreadRequests,
   type ThreadStart,
@@ -45,11 +48,15 @@ export interface LinkOptions {
   onTraced(traced: TracedPacket): void;
   /** The thread is gone, without having been told to. */
   onDied(reason: string): void;
+  /** How long an answer may take before the caller gets an error; default 10 s. */
+  readonly answerTimeoutMs?: number | undefined;
 }
 
 interface Waiting {
   resolve(result: unknown): void;
   reject(error: Error): void;
+  /** The caller has been told that the answer is late; resolves ThreadLateError.over. */
+  late: (() => void) | undefined;
   readonly timer: ReturnType<typeof setTimeout>;
 }
 
@@ -58,6 +65,7 @@ export class ThreadLink {
   readonly #options: LinkOptions;
   readonly #words: Int32Array = new Int32Array(new SharedArrayBuffer(THREAD_WORDS * 4));
   readonly #holdings: SharedArrayBuffer = makeHoldings();
+  readonly #lockHolder: LockHolder = newLockHolder();
   readonly #wake: EventFd = new EventFd();
   readonly #worker: Worker;
   readonly #port: MessagePort;
@@ -93,6 +101,7 @@ export class ThreadLink {
         grace: options.grace,
         clock: options.clock,
         holdings: this.#holdings,
+        lockHolder: this.#lockHolder,
         wakeFd: this.#wake.fd,
         port: channel.port2,
       };
@@ -123,7 +132,10 @@ export class ThreadLink {
     return within(this.#ready.promise, START_TIMEOUT_MS, what);
   }
 
-  /** Posts a request; resolves with its answer. Throws ThreadError with the code of what went wrong there. */
+  /**
+   * Posts a request; resolves with its answer. Throws ThreadError with the code of what went wrong
+   * there, ThreadLateError (it may yet be carried out), ThreadGoneError.
+   */
   request<Op extends ThreadOp>(
     op: Op,
     params: ThreadRequests[Op]["params"],
@@ -134,14 +146,20 @@ export class ThreadLink {
     }
     const id = this.#nextId++;
     const timer = setTimeout(() => {
-      this.#waiting.delete(id);
-      reject(fault(`packet thread ${this.thread} does not answer to ${op}`));
-    }, ANSWER_TIMEOUT_MS);
-    this.#waiting.set(id, {
+      const over = Promise.withResolvers<void>();
+      waiting.late = over.resolve;
+      const message = `packet thread ${this.thread} does not answer to ${op}`;
+      reject(
+        new ThreadLateError({ name: "ThreadLateError", code: "EIO", message }, over.promise),
+      );
+    }, this.#options.answerTimeoutMs ?? ANSWER_TIMEOUT_MS);
+    const waiting: Waiting = {
       resolve: (result) => resolve(result as typeof result & void),
       reject,
+      late: undefined,
       timer,
-    });
+    };
+    this.#waiting.set(id, waiting);
     this.#port.postMessage({ id, op, params });
     Atomics.add(this.#words, POSTED, 1);
     this.#wake.ring();
@@ -151,6 +169,11 @@ export class ThreadLink {
   /** Rounds begun and callbacks entered; changes unless the thread sleeps or hangs. */
   get heartbeat(): number {
     return this.#words[HEARTBEAT]! + this.#words[ENTERED]!;
+  }
+
+  /** As whom it takes locks in shared memory. */
+  get lockHolder(): number {
+    return this.#lockHolder.number;
   }
 
   get running(): boolean {
@@ -220,6 +243,7 @@ export class ThreadLink {
     if (waiting === undefined) return undefined;
     this.#waiting.delete(id);
     clearTimeout(waiting.timer);
+    waiting.late?.();
     return waiting;
   }
 
@@ -228,6 +252,7 @@ export class ThreadLink {
     if (this.#dead !== undefined) return;
     this.#dead = reason;
     markAsleep(this.#options.grace, this.thread);
+    markGone(this.#lockHolder.number, this.#lockHolder.holders);
     for (const id of [...this.#waiting.keys()]) {
       this.#take(id)?.reject(this.#gone(reason));
     }

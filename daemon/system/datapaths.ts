@@ -79,7 +79,7 @@ export function prepareDeletion(
 
 export function setDatapath(
   kernel: Kernel,
-  { dp, miss, masksCacheSize, features, upcallHandler }: Methods["dp-set"]["params"],
+  { dp, miss, masksCacheSize, features, upcallHandler, portids }: Methods["dp-set"]["params"],
   undo: Undo,
 ): Record<string, never> {
   const datapath = findDatapath(kernel, dp);
@@ -89,7 +89,7 @@ export function setDatapath(
   if (upcallHandler !== undefined) {
     refuse("EOPNOTSUPP", `${doing}: the kernel's upcalls go to its own listeners only`);
   }
-  if (features !== undefined) {
+  if (features !== undefined || portids !== undefined) {
     refuse("EOPNOTSUPP", `${doing}: its features are its listener's to choose`);
   }
   if (masksCacheSize === undefined) return {};

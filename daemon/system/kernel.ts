@@ -164,6 +164,18 @@ export class Kernel {
     return added;
   }
 
+  /** Whom a port's upcalls go to; 0 alone: nobody. */
+  setUpcallPids(
+    { ifindex }: KernelDatapath,
+    portNo: number,
+    upcallPids: readonly number[],
+  ): void {
+    const message = { command: vport.OVS_VPORT_CMD_SET, dpIfindex: ifindex, portNo, upcallPids };
+    const payload = vport.encodeVportMessage(message);
+    const purpose = { doing: `set upcalls of port ${portNo}`, label: "OVS_VPORT_CMD_SET" };
+    this.#ask({ family: vport.OVS_VPORT_FAMILY, payload }, purpose);
+  }
+
   deletePort({ ifindex }: KernelDatapath, portNo: number): void {
     const message = { command: vport.OVS_VPORT_CMD_DEL, dpIfindex: ifindex, portNo };
     const payload = vport.encodeVportMessage(message);
@@ -276,6 +288,24 @@ export class Kernel {
 
   get #links(): Rtnetlink {
     return this.#rtnetlink ??= new Rtnetlink();
+  }
+
+  /**
+   * A command of a family that not every kernel has; returns its answer. Throws SystemError, and
+   * CommandError EOPNOTSUPP where there is no such family.
+   */
+  askFamily(
+    { family, payload, flags }: Request,
+    purpose: RequestPurpose,
+  ): Uint8Array<ArrayBuffer> | undefined {
+    const found = this.#netlink.family(family.name);
+    if (found === undefined) {
+      throw new CommandError(
+        "EOPNOTSUPP",
+        `this kernel's openvswitch module has no ${family.name}`,
+      );
+    }
+    return this.#netlink.request({ type: found.id, flags, payload }, purpose);
   }
 
   #ask(

@@ -32,6 +32,8 @@ export interface KernelPort {
   /** OVS_VPORT_TYPE_*. */
   readonly type: number;
   readonly options: TunnelOptions;
+  /** Netlink ports of those who take its upcalls; 0 alone: nobody. */
+  readonly upcallPids: readonly number[];
   readonly counters: PortCounters;
 }
 
@@ -71,6 +73,7 @@ export function readPort(message: VportMessage): KernelPort {
     name,
     type,
     options: { dstPort: options?.dstPort, gbp: options?.gbp ?? false },
+    upcallPids: message.upcallPids ?? [],
     counters: {
       rxPackets: Number(stats?.rxPackets ?? 0n),
       rxBytes: Number(stats?.rxBytes ?? 0n),

@@ -1,14 +1,16 @@
-/** Ports of a kernel datapath: port-add, port-del, port-list. */
+/** Ports of a kernel datapath: port-add, port-del, port-set, port-list. */
 import type { Methods, PortInfo } from "../api.ts";
 import { refuse, toCommandError } from "../command_errors.ts";
 import { LOCAL_PORT } from "../model.ts";
 import { checkDeviceName } from "../names.ts";
+import { checkPortids } from "../port_settings.ts";
 import { findDatapath } from "./datapaths.ts";
 import { explain } from "./errors.ts";
 import type { Kernel, KernelDatapath, KernelPort, TunnelOptions } from "./kernel.ts";
 import type { Undo } from "./undo.ts";
 import { OptionError } from "../../datapath/errors.ts";
 import type { PortNames } from "../../datapath/text/flow_text.ts";
+import { NO_UPCALLS } from "../../datapath/upcall_dispatch.ts";
 import { optionReader } from "../../vports/options.ts";
 
 /** Our names of OVS_VPORT_TYPE_*, by number. */
@@ -82,9 +84,7 @@ export function prepareDeletion(
 ): () => Methods["port-del"]["result"] {
   const datapath = findDatapath(kernel, dp);
   const { name } = datapath;
-  const ports = kernel.ports(datapath);
-  const port = ports.find((each) => each.name === text) ??
-    ports.find((each) => /^\d{1,5}$/.test(text) && each.portNo === Number(text));
+  const port = findPort(kernel.ports(datapath), text);
   if (port === undefined) {
     if (ifExists === true) return () => ({ deleted: false });
     refuse("ENOENT", `cannot delete port "${text}": system@${name} has no such port`);
@@ -97,6 +97,29 @@ export function prepareDeletion(
     explain(doing, () => kernel.deletePort(datapath, port.portNo));
     return { deleted: true };
   };
+}
+
+/** Whom a port's upcalls go to; the kernel's types have no option that could be changed. */
+export function setPort(
+  kernel: Kernel,
+  { dp, port: text, options, portids }: Methods["port-set"]["params"],
+  undo: Undo,
+): Methods["port-set"]["result"] {
+  const datapath = findDatapath(kernel, dp);
+  const { name } = datapath;
+  const doing = `cannot set port "${text}" of system@${name}`;
+  const port = findPort(kernel.ports(datapath), text);
+  if (port === undefined) refuse("ENOENT", `${doing}: system@${name} has no such port`);
+  if (options !== undefined && Object.keys(options).length > 0) {
+    const [option] = Object.keys(options);
+    refuse("EOPNOTSUPP", `${doing}: the kernel can't change ${option} of a port (only upcall)`);
+  }
+  if (portids === undefined) refuse("EINVAL", `${doing}: nothing to set (upcall)`);
+  const wanted = portids.length === 0 ? [NO_UPCALLS] : checkPortids(portids);
+  if (`${port.upcallPids}` === `${wanted}`) return { changed: false };
+  explain(doing, () => kernel.setUpcallPids(datapath, port.portNo, wanted));
+  undo.done(() => kernel.setUpcallPids(datapath, port.portNo, port.upcallPids));
+  return { changed: true };
 }
 
 export function listPorts(
@@ -122,9 +145,16 @@ export function describePorts(
       mac: macs.get(name) ?? null,
       state: "up",
       reason: null,
+      ...(hasListeners(port) ? { portids: port.upcallPids } : {}),
     };
     return statistics ? { ...info, counters } : info;
   });
+}
+
+/** By name, or by number. */
+function findPort(ports: readonly KernelPort[], text: string): KernelPort | undefined {
+  return ports.find((port) => port.name === text) ??
+    ports.find((port) => /^\d{1,5}$/.test(text) && port.portNo === Number(text));
 }
 
 function typeNumber(type: string, doing: string): number {
@@ -161,6 +191,10 @@ function readOptions(
   } catch (error) {
     throw toCommandError(error, { doing });
   }
+}
+
+function hasListeners({ upcallPids }: KernelPort): boolean {
+  return upcallPids.some((pid) => pid !== NO_UPCALLS);
 }
 
 function shownOptions({ type, options }: KernelPort): Record<string, string> {

@@ -1,5 +1,6 @@
 /** A daemon as a child process, with a state and a socket of its own, for tests. */
 import { connect, type OpenExecutor, reach } from "../client.ts";
+import { assertDaemonBalanced } from "./balance.ts";
 
 const MAIN = new URL("../../main.ts", import.meta.url).href;
 const START_TIMEOUT_MS = 20_000;
@@ -76,15 +77,20 @@ export class DaemonProcess {
     return reach({ socket: this.socket, state: this.state });
   }
 
-  /** Sends a signal, and waits for the end. */
+  /** Checks the accounts, sends a signal, and waits for the end. */
   async end(signal: Deno.Signal = "SIGTERM"): Promise<{ code: number; stderr: string }> {
     const child = this.#child;
     if (child === undefined) return { code: 0, stderr: "" };
     this.#child = undefined;
     try {
-      child.kill(signal);
-    } catch {
-      // It has ended already.
+      await assertDaemonBalanced(this.socket);
+    } finally {
+      try {
+        child.kill(signal);
+      } catch {
+        // It has ended already.
+      }
+      await child.status;
     }
     return { code: (await child.status).code, stderr: await this.#stderr! };
   }
@@ -104,7 +110,6 @@ export async function withDaemon(work: (daemon: DaemonProcess) => Promise<void>)
   try {
     await work(daemon);
   } finally {
-    await daemon.end("SIGKILL");
-    await Deno.remove(directory, { recursive: true });
+    await daemon.end("SIGKILL").finally(() => Deno.remove(directory, { recursive: true }));
   }
 }

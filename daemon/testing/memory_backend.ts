@@ -9,6 +9,7 @@ import { OptionError } from "../../datapath/errors.ts";
 import { makeFlowTableBuffers } from "../../datapath/flow_table/layout.ts";
 import { FlowTableWriter } from "../../datapath/flow_table/writer.ts";
 import type { MeterConfig } from "../../datapath/meters.ts";
+import type { UpcallDispatch } from "../../datapath/upcall_dispatch.ts";
 import { VportRegistry } from "../../vports/registry.ts";
 import type { VportOps } from "../../vports/vport.ts";
 
@@ -135,6 +136,11 @@ class MemoryDatapath implements DatapathBackend {
     this.#owner.events.push(
       `${this.#record.name} limits ${defaultLimit} ${JSON.stringify(zoneLimits)}`,
     );
+  }
+
+  setDispatch({ ports, cpus }: UpcallDispatch): Promise<void> {
+    this.#owner.events.push(`${this.#record.name} dispatches ${JSON.stringify({ ports, cpus })}`);
+    return Promise.resolve();
   }
 
   handlerInfo(path: string): UpcallHandlerInfo {

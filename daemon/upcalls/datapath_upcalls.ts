@@ -184,7 +184,7 @@ export class DatapathUpcalls {
     for (let count = 0; this.#isWanted; count++) {
       const raw = ring.take();
       if (raw === undefined) break;
-      this.#dispatch(toUpcall(raw), thread);
+      this.#dispatch(toUpcall(raw, this.#options.live.dispatch, thread), thread);
       if (count % BATCH_MAX !== BATCH_MAX - 1 && !slices.due) continue;
       await last;
       last = this.#running?.queues[thread]?.flush();

@@ -8,6 +8,7 @@ import { completeChecksum } from "../../datapath/packet/offload.ts";
 import { GSO_NONE, Packet } from "../../datapath/packet/packet.ts";
 import { formatActions } from "../../datapath/text/action_text.ts";
 import { formatFlow, type PortNames } from "../../datapath/text/flow_text.ts";
+import { NO_DISPATCH, portidOf, type UpcallDispatch } from "../../datapath/upcall_dispatch.ts";
 import { type InjectedPacket, type RawUpcall, UPCALL_MISS } from "../../datapath/upcall_ring.ts";
 import type { UpcallInfo } from "../api.ts";
 import type { FlowKey, UpcallPacket } from "./upcall_handler.ts";
@@ -61,8 +62,12 @@ export interface Upcall {
   readonly injected: InjectedPacket;
 }
 
-/** Makes an upcall of what a ring gave. */
-export function toUpcall(raw: RawUpcall): Upcall {
+/** Makes an upcall of what the ring of packet thread `thread` gave. */
+export function toUpcall(
+  raw: RawUpcall,
+  dispatch: UpcallDispatch = NO_DISPATCH,
+  thread = 0,
+): Upcall {
   const { bytes, fullSize, l3EthType, hash, mru } = raw;
   const offload = finishChecksum(raw);
   const key = new UpcallKey(raw.key);
@@ -70,13 +75,15 @@ export function toUpcall(raw: RawUpcall): Upcall {
   const action = raw.instruction === undefined
     ? undefined
     : decodeActions(raw.instruction)[0] as UserspaceAction;
-  const { userdata } = action ?? {};
+  const { userdata, pid } = action ?? {};
+  const portid = portidOf(dispatch, { inPort, hash, thread, pid });
   return {
     key,
     injected: { bytes, inPort, l3EthType, key: raw.key, mru, offload },
     packet: {
       reason: raw.kind === UPCALL_MISS ? "miss" : "action",
       inPort,
+      portid,
       bytes,
       length: fullSize,
       isL3: l3EthType !== undefined,
@@ -95,12 +102,13 @@ export function toUpcallInfo(
   { packet, key }: Upcall,
   extra: { readonly time: number; readonly lost: number },
 ): UpcallInfo {
-  const { reason, inPort, bytes, length, isL3, hash, mru, userdata } = packet;
+  const { reason, inPort, portid, bytes, length, isL3, hash, mru, userdata } = packet;
   const { action, actions, egressTunnel } = packet;
   return {
     type: reason,
     time: extra.time,
     inPort,
+    ...(portid === undefined ? {} : { portid }),
     key: key.text,
     packet: bytes.toHex(),
     length,

@@ -78,7 +78,7 @@ export class UpcallService {
 
   /** `upcalls`: gives a client what comes until it has had enough or goes. */
   async stream(
-    { dp, count }: Methods["upcalls"]["params"],
+    { dp, count, portids }: Methods["upcalls"]["params"],
     client: StreamClient,
   ): Promise<Methods["upcalls"]["result"]> {
     if (count !== undefined && !(Number.isInteger(count) && count > 0)) {
@@ -93,7 +93,7 @@ export class UpcallService {
     let given = 0;
     let lost = 0;
     const listener: UpcallListener = (upcall: Upcall) => {
-      if (given === count) return;
+      if (given === count || !isFor(upcall, portids)) return;
       // Not made text for a client that can't take it.
       const isTaken = client.canTake &&
         client.send("upcall", toUpcallInfo(upcall, { time: clock.wallUs() / 1e6, lost }));
@@ -119,4 +119,10 @@ export class UpcallService {
     }
     return upcalls;
   }
+}
+
+/** Whether one who listens for some portids is meant. */
+function isFor({ packet }: Upcall, portids: readonly number[] | undefined): boolean {
+  return portids === undefined ||
+    (packet.portid !== undefined && portids.includes(packet.portid));
 }

@@ -30,6 +30,8 @@ export interface UpcallPacket {
   readonly reason: "miss" | "action";
   /** Port that it came from; 65535: none. */
   readonly inPort: number;
+  /** Whom it is for, as `port-set upcall=`, `dp-set upcall=` or the userspace action says; undefined: nothing does. */
+  readonly portid: number | undefined;
   /** From the Ethernet header on. Less than `length` if a trunc action has cut it. A train of segments comes as one. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Bytes that the packet had. */

@@ -24,6 +24,8 @@ export interface UpcallInfo {
   readonly time: number;
   /** Port that the packet came from. */
   readonly inPort: number;
+  /** Whom it is for: what `port-set upcall=`, `dp-set upcall=` or the userspace action says. Absent: nothing does. */
+  readonly portid?: number;
   /** The packet's flow key, as text. */
   readonly key: string;
   /** Its bytes, hexadecimal; less than `length` if it was cut. */

@@ -94,9 +94,11 @@ export {
   SET_UDP,
 } from "./set_headers.ts";
 
-/** What a program needs of the field table (field_table.ts). */
+/** What a program needs of the field table (field_table.ts), and of the datapath that it is for. */
 export interface SetAttributes {
   readonly attributes: readonly Attribute[];
+  /** Number of a timeout policy that a ct action names; absent: all are the default policy. */
+  readonly policyOf?: ((name: string) => number) | undefined;
 }
 
 const FIELDS: SetAttributes = { attributes: ATTRIBUTES };
@@ -235,7 +237,7 @@ function putOther(action: Other, words: number[], table: SetAttributes): number 
       putBytes(words, action.userdata);
       return USERSPACE;
     case "ct":
-      encodeCt(action, words);
+      encodeCt(action, words, table.policyOf);
       return CT;
     case "ct_clear":
       return CT_CLEAR;

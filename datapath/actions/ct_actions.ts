@@ -13,14 +13,17 @@ import type { Accounts } from "../accounting.ts";
 import { CT_CLEAR } from "./action_program.ts";
 import type { ConntrackBuffers } from "../conntrack/layout.ts";
 import { FRAGMENT_NONE } from "../conntrack/fragment.ts";
+import { FragmentControl } from "../conntrack/fragment_control.ts";
 import { CtMetadata, writeCtKey } from "../conntrack/metadata.ts";
 import {
   FRAGMENT_COMPLETE,
   FRAGMENT_DUPLICATE,
   FRAGMENT_HELD,
+  FRAGMENT_REFUSED,
   Reassembler,
 } from "../conntrack/reassembly.ts";
 import { CT_DROPS } from "../conntrack/reasons.ts";
+import { PLAN_ZONE } from "../conntrack/plan.ts";
 import { Tracker } from "../conntrack/tracker.ts";
 import { CT_PLAN, CT_ZONE } from "./ct_instruction.ts";
 import { dropReason } from "../drop_reasons.ts";
@@ -65,6 +68,8 @@ export class CtActions {
   /** Fragments of the reassembler that are counted as held. */
   #held = 0;
   #nowMs = 0;
+  /** The fragment at hand is not to be put together with others. */
+  #isRefused = false;
   /** Why {@link run} gave no packet: a drop reason, or CT_TAKEN. */
   reason: DropReason = 0;
 
@@ -94,6 +99,7 @@ export class CtActions {
       own.ctState = 0;
       return own;
     }
+    this.#isRefused = false;
     const isFragment = packet.ip >>> 24 !== 0;
     const whole = isFragment ? this.#gather(host, packet, words[at + CT_ZONE]!) : packet;
     if (whole === undefined) return undefined;
@@ -117,9 +123,12 @@ export class CtActions {
     ct.zone = packet.ctZone;
     ct.record = ct.state === 0 ? 0 : packet.ctRecord;
     ct.id = packet.ctId;
-    tracker.setNow(this.#nowMs);
-    const verdict = tracker.execute(packet, ct, words, plan);
-    if (verdict !== 0) return REASONS[verdict]!;
+    if (this.#isRefused) tracker.refuse(ct, words[plan + PLAN_ZONE]!);
+    else {
+      tracker.setNow(this.#nowMs);
+      const verdict = tracker.execute(packet, ct, words, plan);
+      if (verdict !== 0) return REASONS[verdict]!;
+    }
     packet.ctState = ct.state;
     packet.ctZone = ct.zone;
     packet.ctRecord = ct.record;
@@ -132,7 +141,14 @@ export class CtActions {
   #gather(host: ActionHost, packet: Packet, zone: number): Packet | undefined {
     const reassembler = this.#reassembler ??= this.#makeReassembler();
     const verdict = reassembler.add(packet, zone, this.#nowMs);
-    if (verdict === FRAGMENT_NONE) return packet;
+    if (verdict === FRAGMENT_NONE) {
+      this.#settle(reassembler); // it may have ended others
+      return packet;
+    }
+    if (verdict === FRAGMENT_REFUSED) {
+      this.#isRefused = true;
+      return packet;
+    }
     if (verdict === FRAGMENT_COMPLETE) return this.#complete(host, packet, reassembler);
     this.#settle(reassembler);
     this.reason = verdict === FRAGMENT_HELD
@@ -190,8 +206,9 @@ export class CtActions {
   }
 
   #makeReassembler(): Reassembler {
-    const { accounts, buffers } = this.#options;
+    const { accounts, buffers, thread } = this.#options;
     return new Reassembler({
+      control: new FragmentControl(buffers, thread),
       seed: Uint8Array.from(new Uint8Array(buffers.constants, 0, 32)),
       onGivenUp: (fragments, inPort, reason) => {
         for (let count = 0; count < fragments; count++) {

@@ -39,8 +39,12 @@ export const CT_NAT_RANDOM = 2048;
 export const CT_HAS_PORT_MIN = 4096;
 export const CT_HAS_PORT_MAX = 8192;
 
-/** Appends all words of the instruction but its first. */
-export function encodeCt(action: CtAction, words: number[]): void {
+/** Appends all words of the instruction but its first. `policyOf`: number of a timeout policy. */
+export function encodeCt(
+  action: CtAction,
+  words: number[],
+  policyOf: (name: string) => number = () => 0,
+): void {
   const { nat, mark, label } = action;
   words.push(flagsOf(action) | (nat === undefined ? 0 : natFlags(nat)), action.zone ?? 0);
   words.push(mark?.value ?? 0, mark?.mask ?? 0);
@@ -50,7 +54,7 @@ export function encodeCt(action: CtAction, words: number[]): void {
     words.push(...bytes.slice(1));
   }
   words.push(action.eventMask ?? 0, nat?.portMin ?? 0, nat?.portMax ?? 0);
-  words.push(...planOf(action));
+  words.push(...planOf(action, policyOf));
   putBytes(words, nat?.addressMin);
   putBytes(words, nat?.addressMax);
   putText(words, action.helper);
@@ -58,10 +62,9 @@ export function encodeCt(action: CtAction, words: number[]): void {
 }
 
 /** A helper that the tracker doesn't have is none: validation has refused it where it would run. */
-function planOf(action: CtAction): number[] {
+function planOf(action: CtAction, policyOf: (name: string) => number): number[] {
   const isKnown = HELPER_NAMES.some((name) => name === action.helper);
-  // No command defines timeout policies, and of a name that it doesn't know the kernel takes no notice.
-  return encodePlan(isKnown ? action : { ...action, helper: undefined }, () => 0);
+  return encodePlan(isKnown ? action : { ...action, helper: undefined }, policyOf);
 }
 
 function flagsOf(action: CtAction): number {

@@ -37,10 +37,11 @@ import { change, growthOf, setHeader } from "./change.ts";
 import { CT_TAKEN, type CtActions } from "./ct_actions.ts";
 import { dropReason } from "../drop_reasons.ts";
 import type { DropReason } from "../drop_reasons.ts";
-import { kernelSize } from "./ethernet_actions.ts";
+import { isTagged, kernelSize } from "./ethernet_actions.ts";
 import { isMetadata, setMetadata } from "./metadata_actions.ts";
 import type { PacketObserver } from "../observer.ts";
-import { FRAME_SIZE_MAX, type Packet } from "../packet/packet.ts";
+import { completeChecksum } from "../packet/offload.ts";
+import { FRAME_SIZE_MAX, GSO_NONE, type Packet } from "../packet/packet.ts";
 import { fitsInto, outputCut } from "../packet/packet_size.ts";
 import { isExpired } from "./ttl_actions.ts";
 
@@ -78,9 +79,9 @@ export interface ActionServices {
 
 /** trunc has not been there. */
 const WHOLE = 0x7fff_ffff;
-/** As deep as recirculation goes at once (the kernel's OVS_DEFERRED_ACTION_THRESHOLD); what goes deeper waits until the lists around are done. */
+/** As deep as recirculation and nested lists go at once (the kernel's OVS_DEFERRED_ACTION_THRESHOLD); what goes deeper waits until the lists around are done. */
 const DEPTH_MAX = 3;
-/** Recirculations of one packet and its copies that may have to wait (usable slots of DEFERRED_ACTION_FIFO_SIZE). */
+/** Recirculations and lists of one packet and its copies that may have to wait (usable slots of DEFERRED_ACTION_FIFO_SIZE). */
 const DEFERRED_MAX = 9;
 /** Probability that stands for always. */
 const ALWAYS = 0xffff_ffff;
@@ -101,11 +102,13 @@ export class Executor {
   readonly #services: ActionServices;
   /** Ends of the packet in hand and of its copies. */
   #ends = 0;
-  /** How deep in recirculations: 1 is the flow of the packet as it was received. */
+  /** How deep in recirculations and nested lists that may change the packet: 1 is the flow of the packet as it was received. */
   #depth = 0;
-  /** Copies whose recirculation has to wait, and how much of them the next output sends. */
+  /** Copies whose recirculation or nested list has to wait, and how much of them the next output sends. */
   readonly #deferred: (Packet | undefined)[] = new Array(DEFERRED_MAX).fill(undefined);
   readonly #deferredKeep: Int32Array = new Int32Array(DEFERRED_MAX);
+  /** Their nested lists, or RECIRCULATES. */
+  readonly #deferredList: Int32Array = new Int32Array(DEFERRED_MAX);
   #deferredCount = 0;
   /** Told of the steps of the packet in hand. */
   #observer: PacketObserver | undefined = undefined;
@@ -190,6 +193,11 @@ export class Executor {
       } else if (operation === END) {
         break;
       } else if (operation === USERSPACE) {
+        if (current.needsCsum) {
+          const own = this.#withChecksum(current, isShared && current === packet);
+          if (own !== current && current !== packet) host.recycle(current);
+          current = own;
+        }
         this.#services.upcall(current, words, listAt, at, keep);
         keep = WHOLE;
         ends++;
@@ -240,6 +248,18 @@ export class Executor {
     return failure;
   }
 
+  /**
+   * The packet as userspace sees it, its partial checksum completed: it stays so for the actions behind
+   * (net/openvswitch/datapath.c, queue_userspace_packet, which takes a copy of a tagged packet).
+   */
+  #withChecksum(packet: Packet, isShared: boolean): Packet {
+    if (packet.gsoType !== GSO_NONE || isTagged(packet)) return packet;
+    const own = isShared ? this.#host.copy(packet) : this.#host.writable(packet, 0);
+    if (own === undefined) return packet;
+    completeChecksum(own);
+    return own;
+  }
+
   /** Runs ct or ct_clear; see CtActions.run. */
   #track(packet: Packet, words: Int32Array, at: number, isShared: boolean): Packet | undefined {
     return this.#services.conntrack?.run(this.#host, packet, words, at, isShared);
@@ -272,7 +292,7 @@ export class Executor {
       case METER:
         return this.#services.isOverRate(words[at + 1]! >>> 0, kernelSize(packet)) ? OVER_RATE : 0;
       case PSAMPLE:
-        this.#accounts.sampled();
+        this.#accounts.sampled(packet, words, at, keep);
         return 0;
       case RECIRC:
       case SAMPLE:
@@ -289,8 +309,20 @@ export class Executor {
       return isLast ? DONE : 0;
     }
     const list = this.#listOf(packet, words, at);
-    const reason = list < 0 ? 0 : this.#run(packet, words, list, shared, keep);
-    return isLast ? DONE - reason : reason;
+    if (list < 0) return isLast ? DONE : 0;
+    if (isLast || !mayChange(words, list)) {
+      const reason = this.#run(packet, words, list, shared, keep);
+      return isLast ? DONE - reason : reason;
+    }
+    // The kernel needs one more copy of the key here, and has no more than DEPTH_MAX.
+    if (this.#depth > DEPTH_MAX) {
+      this.#defer(packet, packet.recircId, list, keep);
+      return 0;
+    }
+    this.#depth++;
+    const reason = this.#run(packet, words, list, shared, keep);
+    this.#depth--;
+    return reason;
   }
 
   /** Where the nested list begins that is to run; −1: none. */
@@ -328,10 +360,10 @@ export class Executor {
     keep: number,
   ): void {
     if (this.#depth > DEPTH_MAX) {
-      this.#defer(packet, id, keep);
+      this.#defer(packet, id, RECIRCULATES, keep);
       return;
     }
-    const former = packet.recircId;
+    const { recircId, l3At, l4At, ip } = packet;
     packet.recircId = id >>> 0;
     const at = this.#services.recirculate(packet);
     const ends = this.#ends;
@@ -342,10 +374,15 @@ export class Executor {
       if (this.#ends === ends) this.#accounts.dropped(packet.inPort, EXPLICIT, packet);
     }
     if (this.#ends === ends) this.#ends++;
-    packet.recircId = former;
+    packet.recircId = recircId;
+    // The lookup may have found less (nothing behind a third tag) than the actions behind know of.
+    packet.l3At = l3At;
+    packet.l4At = l4At;
+    packet.ip = ip;
   }
 
-  #defer(packet: Packet, id: number, keep: number): void {
+  /** `listAt`: the nested list that is to run, or RECIRCULATES. */
+  #defer(packet: Packet, id: number, listAt: number, keep: number): void {
     const count = this.#deferredCount;
     const copy = count < DEFERRED_MAX ? this.#host.copy(packet) : undefined;
     if (copy === undefined) {
@@ -357,6 +394,7 @@ export class Executor {
     copy.recircId = id >>> 0;
     this.#deferred[count] = copy;
     this.#deferredKeep[count] = keep;
+    this.#deferredList[count] = listAt;
     this.#deferredCount = count + 1;
     // The end that it will have.
     this.#ends++;
@@ -368,11 +406,40 @@ export class Executor {
       const packet = this.#deferred[at]!;
       this.#depth = 1;
       this.#ends--;
-      this.#recirculate(packet, packet.recircId, words, false, this.#deferredKeep[at]!);
+      const keep = this.#deferredKeep[at]!;
+      const list = this.#deferredList[at]!;
+      if (list === RECIRCULATES) {
+        this.#recirculate(packet, packet.recircId, words, false, keep);
+      } else this.#run(packet, words, list, false, keep);
       this.#host.recycle(packet);
       this.#deferred[at] = undefined;
     }
     this.#deferredCount = 0;
+  }
+}
+
+/** No nested list. */
+const RECIRCULATES = -1;
+
+/** Whether a nested list changes the packet or its key (net/openvswitch/flow_netlink.c, actions_may_change_flow). */
+function mayChange(words: Int32Array, listAt: number): boolean {
+  let at = listAt;
+  for (;;) {
+    const word = words[at]!;
+    switch (word & 0xff) {
+      case END:
+        return false;
+      case OUTPUT:
+      case RECIRC:
+      case TRUNC:
+      case USERSPACE:
+      case DROP:
+      case PSAMPLE:
+        at += word >>> 8;
+        break;
+      default:
+        return true;
+    }
   }
 }
 

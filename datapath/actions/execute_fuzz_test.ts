@@ -7,6 +7,7 @@ import { type Random, seededRandom } from "../testing/flows.ts";
 import { CANARY, makeFrame, makeTunnelFrame, packetOf, ROOM } from "../testing/frames.ts";
 import { RecordingPort } from "../testing/ports.ts";
 import { runActions } from "../testing/run_actions.ts";
+import { cases } from "../testing/cases.ts";
 
 /** Those that packet threads can't run are here too: they drop. */
 const TYPES = ACTION_TYPES.any;
@@ -58,7 +59,7 @@ function randomList(random: Random): Action[] {
 
 Deno.test("execute: any actions on any bytes", () => {
   const random = seededRandom(8);
-  for (let run = 0; run < 20_000; run++) {
+  for (let run = 0; run < cases(20_000); run++) {
     const packet = randomPacket(random);
     const { bytes } = packet;
     const end = bytes.length - ROOM;

@@ -54,7 +54,6 @@ function run(packet: Packet, words: Int32Array, slots?: number): Run {
   test.execute(packet, words);
   port1.assertIntact(test.host.round);
   port2.assertIntact(test.host.round);
-  test.assertBalanced();
   test.host.flush();
   assert.equal(test.host.pool.freeCount, test.host.slots, "packets are recycled");
   return { test, port1, port2 };
@@ -115,7 +114,6 @@ Deno.test("execute: a port that does not take a packet counts the drop with its 
   const packet = packetOf(makeFrame().bytes);
   test.accounts.received(3, packet.size);
   test.execute(packet, program(output(1)));
-  test.assertBalanced();
   assert.deepEqual(test.drops(), { "tx-queue-full": 1 });
   assert.equal(test.portCount(1, TX_DROPPED), 1);
   assert.equal(test.portCount(1, TX_PACKETS), 0);
@@ -150,7 +148,6 @@ Deno.test("execute: with no buffer free, the senders are flushed and bytes chang
   test.execute(packet, words);
   assert.equal(test.host.round, 1);
   assert.equal(port1.sent[1]!.frame[0], 4);
-  test.assertBalanced();
 });
 
 Deno.test("execute: with no buffer free and no headroom, a push drops as pool-exhausted", () => {
@@ -298,6 +295,7 @@ Deno.test("set: a partial checksum stays one that completes to the right checksu
       extractKey(packet, new Int32Array(key.KEY_WORDS), 0);
       const port = new RecordingPort(1, { partial: false });
       const test = new TestOutputs([port]);
+      test.accounts.received(9, packet.size);
       test.execute(packet, program(...actions, output(1)));
       const sent = port.sent[0]!;
       assert.equal(sent.needsCsum, false);
@@ -449,6 +447,7 @@ Deno.test("set ipv4: on a tunnel's outer header, single packets and trains", () 
       // The rewritten port is no VXLAN's any more: put it back for the check.
       words[words.length - 5] = 0x0000_3412;
       words[words.length - 4] = 0x0000_ffff;
+      test.accounts.received(9, packet.size);
       test.execute(packet, words);
       assert.equal(port.sent.length, isTrain ? 3 : 1);
       for (const { frame } of port.sent) assert.deepEqual(faults(frame), [], `${isTrain}`);

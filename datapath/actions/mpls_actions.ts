@@ -5,7 +5,14 @@
  */
 import { dropReason } from "../drop_reasons.ts";
 import type { DropReason } from "../drop_reasons.ts";
-import { coverNetwork, grow, networkType, relocate, shrink } from "./ethernet_actions.ts";
+import {
+  coverNetwork,
+  ETHERNET_SIZE,
+  grow,
+  networkType,
+  relocate,
+  shrink,
+} from "./ethernet_actions.ts";
 import type { Packet } from "../packet/packet.ts";
 import { masked } from "./set_field.ts";
 
@@ -53,13 +60,15 @@ export function addMpls(packet: Packet, words: Int32Array, at: number): DropReas
   return 0;
 }
 
-/** Takes the outer entry away; a packet without one stays as it is. */
+/** Takes the outer entry away; a packet without one stays as it is. What is Ethernet below must have a whole header. */
 export function popMpls(packet: Packet, ethType: number): DropReason {
   if (!isMpls(packet)) return 0;
   if (packet.l3At + LABEL_SIZE > packet.end) return HEADER_MISSING;
   if (packet.isL3) {
+    const isFrame = ethType === ETH_P_TEB;
+    if (isFrame && packet.start + LABEL_SIZE + ETHERNET_SIZE > packet.end) return HEADER_MISSING;
     packet.ethType = ethType;
-    packet.isL3 = ethType !== ETH_P_TEB;
+    packet.isL3 = !isFrame;
   } else {
     packet.view.setUint16(packet.l3At - 2, ethType);
     moveLinkLayer(packet, LABEL_SIZE);

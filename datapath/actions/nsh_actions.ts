@@ -6,7 +6,14 @@
 import { pushedNshSize } from "./action_program.ts";
 import { dropReason } from "../drop_reasons.ts";
 import type { DropReason } from "../drop_reasons.ts";
-import { coverNetwork, grow, networkType, relocate, shrink } from "./ethernet_actions.ts";
+import {
+  coverNetwork,
+  ETHERNET_SIZE,
+  grow,
+  networkType,
+  relocate,
+  shrink,
+} from "./ethernet_actions.ts";
 import type { Packet } from "../packet/packet.ts";
 import { masked } from "./set_field.ts";
 
@@ -48,7 +55,7 @@ export function pushNsh(packet: Packet, words: Int32Array, at: number): DropReas
   return 0;
 }
 
-/** Takes the header from an NSH packet without Ethernet header. */
+/** Takes the header from an NSH packet without Ethernet header. What is Ethernet below must have a whole header. */
 export function popNsh(packet: Packet): DropReason {
   const { view, start } = packet;
   if (!packet.isL3 || packet.ethType !== ETH_P_NSH) return IMPOSSIBLE;
@@ -57,6 +64,7 @@ export function popNsh(packet: Packet): DropReason {
   if (size < BASE_SIZE || start + size > packet.end) return HEADER_MISSING;
   const next = view.getUint8(start + 3);
   if (next === 0 || next >= NEXT_TYPES.length) return IMPOSSIBLE;
+  if (next === NP_ETHERNET && start + size + ETHERNET_SIZE > packet.end) return HEADER_MISSING;
   shrink(packet, size);
   packet.ethType = NEXT_TYPES[next]!;
   packet.isL3 = next !== NP_ETHERNET;

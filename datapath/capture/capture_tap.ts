@@ -3,6 +3,7 @@
  * (upcall_ring.ts), which the control isolate empties. What finds no room there is lost to the capture
  * and counted; the packet itself goes its way.
  */
+import { getBytes } from "../actions/program_bytes.ts";
 import type { DropReason } from "../drop_reasons.ts";
 import { extractKey } from "../extract/extract.ts";
 import { KEY_WORDS } from "../key.ts";
@@ -13,9 +14,10 @@ import { type KeyFilter, meets } from "../trace/recorder.ts";
 import { type RawUpcall, UpcallProducer } from "../upcall_ring.ts";
 
 /** What happened to a captured packet. */
-export type CaptureEvent = "in" | "out" | "drop" | "upcall";
+export type CaptureEvent = "in" | "out" | "drop" | "upcall" | "sample";
 
-const EVENTS: readonly CaptureEvent[] = ["in", "out", "drop", "upcall"];
+/** All there are. */
+export const CAPTURE_EVENTS: readonly CaptureEvent[] = ["in", "out", "drop", "upcall", "sample"];
 
 /** Packets that a capture wants. Structured-clonable. */
 export interface CaptureHooks {
@@ -34,8 +36,13 @@ const PORT = 1;
 const REASON = 2;
 const TIME_HIGH = 3;
 const TIME_LOW = 4;
+/** Of a sample: its group, and the bytes of its cookie with their number in front (program_bytes.ts). */
+const GROUP = 5;
+const COOKIE = 6;
+/** OVS_PSAMPLE_COOKIE_MAX_SIZE is 16. */
+const COOKIE_WORDS = 5;
 /** Never 0: what is behind it is zero and not kept. */
-const MARK = 5;
+const MARK: number = COOKIE + COOKIE_WORDS;
 const TWO_32 = 2 ** 32;
 
 /** A captured packet. */
@@ -50,6 +57,8 @@ export interface CapturedEvent {
   readonly fullSize: number;
   /** It has no Ethernet header and is of this type. */
   readonly l3EthType: number | undefined;
+  /** What a psample action said. */
+  readonly sample: { readonly group: number; readonly cookie: string | undefined } | undefined;
 }
 
 export interface TapOptions {
@@ -100,6 +109,17 @@ export class CaptureTap implements PacketObserver {
     this.#capture("upcall", packet, packet.inPort, 0);
   }
 
+  sampled(packet: Packet, words: Int32Array, at: number, keep: number): void {
+    if (!this.#wanted.has("sample")) return;
+    const facts = this.#facts;
+    facts[GROUP] = words[at + 1]!;
+    const length = (words[at]! >>> 8) - 2;
+    for (let word = 0; word < COOKIE_WORDS; word++) {
+      facts[COOKIE + word] = word < length ? words[at + 2 + word]! : 0;
+    }
+    this.#capture("sample", packet, packet.inPort, 0, keep);
+  }
+
   finished(): void {}
   recirculated(): void {}
   entered(): void {}
@@ -107,8 +127,15 @@ export class CaptureTap implements PacketObserver {
   ran(): void {}
   left(): void {}
 
-  #capture(event: CaptureEvent, packet: Packet, portNo: number, reason: DropReason): void {
-    const { portNo: wanted, filter, keep } = this.#hooks;
+  #capture(
+    event: CaptureEvent,
+    packet: Packet,
+    portNo: number,
+    reason: DropReason,
+    most = this.#hooks.keep,
+  ): void {
+    const { portNo: wanted, filter } = this.#hooks;
+    const keep = Math.min(this.#hooks.keep, most);
     if (!this.#wanted.has(event) || (wanted !== undefined && wanted !== portNo)) return;
     const copy = this.#copy;
     if (!copyPacket(packet, copy)) return this.#lose();
@@ -117,7 +144,7 @@ export class CaptureTap implements PacketObserver {
     if (!meets(this.#key, 0, filter)) return;
     const wallUs = this.#wallUs();
     const facts = this.#facts;
-    facts[EVENT] = EVENTS.indexOf(event);
+    facts[EVENT] = CAPTURE_EVENTS.indexOf(event);
     facts[PORT] = portNo;
     facts[REASON] = reason;
     facts[TIME_HIGH] = Math.floor(wallUs / TWO_32);
@@ -133,13 +160,17 @@ export class CaptureTap implements PacketObserver {
 
 /** What a ring of captures has given. */
 export function readCaptured({ key, bytes, fullSize, l3EthType }: RawUpcall): CapturedEvent {
+  const event = CAPTURE_EVENTS[key[EVENT]!]!;
   return {
-    event: EVENTS[key[EVENT]!]!,
+    event,
     portNo: key[PORT]!,
     reason: key[REASON]!,
     wallUs: key[TIME_HIGH]! * TWO_32 + (key[TIME_LOW]! >>> 0),
     bytes,
     fullSize,
     l3EthType,
+    sample: event === "sample"
+      ? { group: key[GROUP]! >>> 0, cookie: getBytes(key, COOKIE) }
+      : undefined,
   };
 }

@@ -1,13 +1,15 @@
 import assert from "node:assert/strict";
-import { type CaptureHooks, CaptureTap, readCaptured } from "./capture_tap.ts";
+import { CAPTURE_EVENTS, type CaptureHooks, CaptureTap, readCaptured } from "./capture_tap.ts";
 import { dropReason } from "../drop_reasons.ts";
 import { ObserverSet } from "../observer_set.ts";
 import { makeFrame, packetOf } from "../testing/frames.ts";
+import { runActions } from "../testing/run_actions.ts";
+import { parseActions } from "../text/action_text.ts";
 import { parseFlow } from "../text/flow_text.ts";
 import { makeUpcallRing, UpcallConsumer } from "../upcall_ring.ts";
 
 const ALL: CaptureHooks = {
-  events: ["in", "out", "drop", "upcall"],
+  events: CAPTURE_EVENTS,
   portNo: undefined,
   filter: undefined,
   keep: 65535,
@@ -66,6 +68,24 @@ Deno.test("CaptureTap: hooks, port, filter and size", () => {
   filtered.tap.received(packetOf(bytes, { inPort: 4 }));
   assert.equal(readCaptured(filtered.ring.take()!).bytes.length, 20);
   assert.equal(filtered.ring.take(), undefined);
+});
+
+Deno.test("CaptureTap: samples with group and cookie, cut where trunc says", () => {
+  const { tap, ring } = tapWith({ events: ["sample"] });
+  const list = "psample(group=7,cookie=0x00112233445566778899aabbccddeeff),trunc(20)," +
+    "psample(group=4294967295),2";
+  const packet = packetOf(makeFrame().bytes, { inPort: 3 });
+  runActions(packet, parseActions(list), { observer: tap, inPort: 3 });
+  const samples: unknown[] = [];
+  for (let raw = ring.take(); raw !== undefined; raw = ring.take()) {
+    const { event, portNo, sample, bytes, fullSize } = readCaptured(raw);
+    samples.push([event, portNo, sample, bytes.length, fullSize]);
+  }
+  const size = makeFrame().bytes.length;
+  assert.deepEqual(samples, [
+    ["sample", 3, { group: 7, cookie: "00112233445566778899aabbccddeeff" }, size, size],
+    ["sample", 3, { group: 0xffff_ffff, cookie: undefined }, 20, size],
+  ]);
 });
 
 Deno.test("CaptureTap: what finds no room is counted, and the packet is left alone", () => {

@@ -129,6 +129,7 @@ const anyKey = fc.gen().map((g) => {
     for (let label = 0, isBottom = false; label < 3 && !isBottom; label++) {
       fill(at.MPLS_AT + 4 * label, 4);
       isBottom = (view.getUint8(at.MPLS_AT + 4 * label + 2) & 1) !== 0;
+      view.setUint8(at.MPLS_COUNT_AT, (2 << label) - 1);
     }
   } else if (type === 0x894f) {
     view.setUint32(at.NSH_FLAGS_AT, pick(0, 1, 2, 3) << 24 | pick(0, 1, 63) << 16);

@@ -35,7 +35,7 @@ export function clearRecord(table: Table, record: number, policy: number): void 
 
 /**
  * If a connection with this tuple is expected, makes the record its master's child, with the master's
- * mark and label. `scratch` is overwritten.
+ * mark, label and helper. `scratch` is overwritten.
  */
 export function meetExpectation(
   table: Table,
@@ -53,6 +53,8 @@ export function meetExpectation(
   for (let word = 0; word < 4; word++) {
     records[at + LABELS + word] = records[master + LABELS + word]!;
   }
+  // It has its master's helper by name (init_conntrack); announcements are not looked for in it.
+  records[at + POLICY] = records[at + POLICY]! & 0xffff | records[master + POLICY]! & ~0xffff;
   if (scratch.followsNat) followMaster(table, record, scratch);
   table.unlockRecord(scratch.master);
   records[at + STATUS] = records[at + STATUS]! | EXPECTED;

@@ -80,6 +80,20 @@ export interface ConnectionInfo {
   readonly parent: ConnectionTuple | undefined;
 }
 
+/** A connection that is expected. */
+export interface ExpectedInfo {
+  /** 16 bits. */
+  readonly zone: number;
+  /** What its first packet has; the source port is any. */
+  readonly tuple: ConnectionTuple;
+  /** Whole seconds left. */
+  readonly timeoutSeconds: number;
+  /** Who expects it. */
+  readonly helper: string;
+  /** Original tuple of the connection that it belongs to; undefined: that has gone. */
+  readonly parent: ConnectionTuple | undefined;
+}
+
 /** The same as plain JSON: addresses as text. */
 export type PlainTuple = Omit<ConnectionTuple, "source" | "destination"> & {
   /** Address as text. */
@@ -97,6 +111,14 @@ export type PlainConnection = Omit<ConnectionInfo, "original" | "reply" | "tcp" 
   /** Of TCP alone. */
   readonly tcp?: TcpInfo;
   /** Original tuple of the connection that this one was expected by. */
+  readonly parent?: PlainTuple;
+};
+
+/** An expected connection as plain JSON. */
+export type PlainExpected = Omit<ExpectedInfo, "tuple" | "parent"> & {
+  /** What its first packet has; the source port is any. */
+  readonly tuple: PlainTuple;
+  /** Original tuple of the connection that it belongs to; absent: that has gone. */
   readonly parent?: PlainTuple;
 };
 
@@ -160,6 +182,16 @@ export function isTupleMet(tuple: ConnectionTuple, filter: TupleFilter): boolean
     isEqual(tuple.protocol, filter.protocol) && isEqual(tuple.sourcePort, filter.sourcePort) &&
     isEqual(tuple.destinationPort, filter.destinationPort) && isEqual(tuple.id, filter.id) &&
     isEqual(tuple.type, filter.type) && isEqual(tuple.code, filter.code);
+}
+
+/** Whether a connection has all that the filter names. */
+export function isConnectionMet(connection: ConnectionInfo, filter: ConnectionFilter): boolean {
+  const { zone, mark, labels, original, reply } = filter;
+  return (zone === undefined || connection.zone === zone) &&
+    (mark === undefined || ((connection.mark ^ mark.value) & mark.mask) === 0) &&
+    (labels === undefined || isLabelMet(connection.labels, labels.value, labels.mask)) &&
+    (original === undefined || isTupleMet(connection.original, original)) &&
+    (reply === undefined || isTupleMet(connection.reply, reply));
 }
 
 /** Whether labels agree with a value under a mask, 32 hexadecimal digits each. */

@@ -4,6 +4,7 @@
  * threads do; everything that visits the whole table does so in slices.
  */
 import { Expectation, Expectations } from "./expectations.ts";
+import { type FragmentStatus, fragmentStatus } from "./fragment_control.ts";
 import {
   BUCKETS,
   CONFIRMED,
@@ -11,6 +12,7 @@ import {
   type ConntrackBuffers,
   COUNTERS,
   DYING,
+  EXPECTATIONS_MAX,
   EXPIRES,
   HIGH_WATER,
   ID,
@@ -28,6 +30,7 @@ import {
   STAT_STRIDE,
   STATUS,
   SWEEP_CURSOR,
+  TCP_UNCHECKED,
   ZONE_LIMIT_DEFAULT,
 } from "./layout.ts";
 import { HELPER_NAMES } from "./plan.ts";
@@ -41,11 +44,12 @@ import {
   type ConnectionFilter,
   type ConnectionInfo,
   type ConnectionTuple,
+  type ExpectedInfo,
   isLabelMet,
   isTupleMet,
   tupleInfo,
 } from "./connection_info.ts";
-import { IPPROTO_TCP, makeTuple } from "./tuple.ts";
+import { IPPROTO_TCP, makeTuple, T_META } from "./tuple.ts";
 
 /** Connections by protocol number, and those of TCP by state's name. */
 export interface ConnectionCounts {
@@ -100,6 +104,15 @@ export class ConntrackControl {
       );
     }
     Atomics.store(this.table.control, CONNECTIONS_LIMIT, value);
+  }
+
+  /** Whether TCP segments are checked against the windows, and resets against what was acknowledged. */
+  get tcpSequenceCheck(): boolean {
+    return this.table.control[TCP_UNCHECKED] === 0;
+  }
+
+  set tcpSequenceCheck(isOn: boolean) {
+    Atomics.store(this.table.control, TCP_UNCHECKED, isOn ? 0 : 1);
   }
 
   /** Limit of zones without their own; 0: none. Unsigned 32 bits. */
@@ -249,22 +262,38 @@ export class ConntrackControl {
     return end < high ? end : 0;
   }
 
-  /** Expected connections: tuple (source port open) and the master's original tuple. */
-  expected(nowMs: number): { tuple: ConnectionTuple; master: ConnectionTuple | undefined }[] {
+  /** Expected connections whose time is not over. */
+  expected(nowMs: number): ExpectedInfo[] {
     this.table.now = nowMs | 0;
-    const found = [];
+    const found: ExpectedInfo[] = [];
     const one = new Expectation();
-    for (let at = 0; at < this.#buffers.expectations.byteLength / 128; at++) {
+    for (let at = 0; at < EXPECTATIONS_MAX; at++) {
       if (!this.#expectations.read(at, one)) continue;
+      // What is read is when it ends.
+      const leftMs = (one.timeoutMs - this.table.now) | 0;
+      if (leftMs <= 0) continue;
       found.push({
+        zone: one.tuple[T_META]! >>> 16,
         tuple: tupleInfo(one.tuple),
-        master: this.#readOriginal(one.master, one.masterId),
+        timeoutSeconds: Math.floor(leftMs / 1000),
+        helper: HELPER_NAMES[one.helper] ?? "",
+        parent: this.#readOriginal(one.master, one.masterId),
       });
     }
     return found;
   }
 
-  /** Buckets, and how many entries the fullest of them has. For `ct-bkts`. */
+  /** Packet threads. */
+  get threads(): number {
+    return this.#buffers.threads;
+  }
+
+  /** Settings and counters of the reassembly of fragments. */
+  fragmentStatus(): FragmentStatus {
+    return fragmentStatus(this.#buffers);
+  }
+
+  /** Buckets, and how many entries a run of them has. For `ct-bkts`. */
   buckets(): { readonly count: number; readonly fill: (from: number, count: number) => number[] } {
     const { control, heads, records } = this.table;
     const fill = (from: number, count: number): number[] => {

@@ -19,15 +19,13 @@ import type { Table } from "./table.ts";
 import { isIcmp } from "./tuple.ts";
 
 /**
- * Fills everything but state and zone from a record, which is locked or the thread's own. `stays`:
- * the connection will be there when the packet comes again. An expected connection's tuple is its
+ * Fills everything but state and zone from a record, which is locked or the thread's own. An expected connection's tuple is its
  * master's, or when that has gone its own.
  */
 export function describeConnection(
   ct: CtMetadata,
   table: Table,
   record: number,
-  stays: boolean,
 ): void {
   const { records } = table;
   const at = record * RECORD_WORDS;
@@ -37,7 +35,7 @@ export function describeConnection(
   ct.label[1] = records[at + LABELS + 1]!;
   ct.label[2] = records[at + LABELS + 2]!;
   ct.label[3] = records[at + LABELS + 3]!;
-  const isConfirmed = (records[at + STATUS]! & CONFIRMED) !== 0 && stays;
+  const isConfirmed = (records[at + STATUS]! & CONFIRMED) !== 0;
   ct.record = isConfirmed ? record : 0;
   ct.id = isConfirmed ? records[at + ID]! : 0;
   const master = records[at + MASTER]!;

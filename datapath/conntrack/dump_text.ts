@@ -3,7 +3,9 @@ import type {
   ConnectionInfo,
   ConnectionTuple,
   DirectionCounters,
+  ExpectedInfo,
   PlainConnection,
+  PlainExpected,
   PlainTuple,
 } from "./connection_info.ts";
 import { formatIpv4, formatIpv6 } from "../text/addresses.ts";
@@ -57,7 +59,7 @@ export interface DumpOptions {
 }
 
 function bitNames(bits: number, names: readonly string[]): string {
-  return names.filter((_, bit) => (bits >>> bit & 1) === 1).join("|");
+  return names.filter((_, bit) => (bits >>> bit & 1) === 1).join("|") || "0";
 }
 
 /** `src=…,dst=…,sport=…,dport=…`, or `id=`, `type=`, `code=` of ICMP. */
@@ -72,7 +74,9 @@ export function formatTuple(
   } else {
     text += `,sport=${tuple.sourcePort},dport=${tuple.destinationPort}`;
   }
-  if (counters) text += `,packets=${counters.packets},bytes=${counters.bytes}`;
+  if (counters && (counters.packets > 0 || counters.bytes > 0)) {
+    text += `,packets=${counters.packets},bytes=${counters.bytes}`;
+  }
   return text;
 }
 
@@ -96,6 +100,26 @@ export function plainConnection(connection: ConnectionInfo): PlainConnection {
   };
 }
 
+/** An expected connection for JSON. */
+export function plainExpected({ tuple, parent, ...rest }: ExpectedInfo): PlainExpected {
+  return {
+    ...rest,
+    tuple: plainTuple(tuple),
+    ...(parent === undefined ? {} : { parent: plainTuple(parent) }),
+  };
+}
+
+/** One line of dump-conntrack-exp, without its end. */
+export function formatExpected({ tuple, zone, parent }: PlainExpected): string {
+  const parts = [
+    PROTOCOLS.get(tuple.protocol) ?? String(tuple.protocol),
+    `orig=(${formatTuple(tuple)})`,
+  ];
+  if (zone !== 0) parts.push(`zone=${zone}`);
+  if (parent) parts.push(`parent=(${formatTuple(parent)})`);
+  return parts.join(",");
+}
+
 /** One line, without its end. */
 export function formatConnection(
   connection: ConnectionInfo | PlainConnection,
@@ -113,7 +137,10 @@ export function formatConnection(
     side("orig", original, connection.countersOriginal),
     side("reply", reply, connection.countersReply),
   ];
-  if (statistics) parts.push(`start=${new Date(connection.startMs).toISOString().slice(0, -1)}`);
+  // The kernel stamps and counts only if it is told to.
+  if (statistics && connection.startMs > 0) {
+    parts.push(`start=${new Date(connection.startMs).toISOString().slice(0, -1)}`);
+  }
   if (verbose) parts.push(`id=${connection.id}`);
   if (connection.zone !== 0) parts.push(`zone=${connection.zone}`);
   if (verbose) parts.push(`status=${bitNames(connection.status, STATUS_NAMES)}`);
@@ -125,7 +152,9 @@ export function formatConnection(
     parts.push(
       verbose
         ? `protoinfo=(state_orig=${tcp.state},state_reply=${tcp.state},` +
-          `wscale_orig=${tcp.scaleOriginal},wscale_reply=${tcp.scaleReply},` +
+          (tcp.scaleOriginal === 0 && tcp.scaleReply === 0
+            ? ""
+            : `wscale_orig=${tcp.scaleOriginal},wscale_reply=${tcp.scaleReply},`) +
           `flags_orig=${bitNames(tcp.flagsOriginal, TCP_FLAG_NAMES)},` +
           `flags_reply=${bitNames(tcp.flagsReply, TCP_FLAG_NAMES)})`
         : `protoinfo=(state=${tcp.state})`,

@@ -13,7 +13,7 @@ import {
   EXPECTATION_WORDS,
   EXPECTATIONS_MAX,
 } from "./layout.ts";
-import { lock, unlock } from "./spin_lock.ts";
+import { lock, unlock } from "../spin_lock.ts";
 import { makeTuple, T_DST, T_META, T_PORTS, T_SRC, TUPLE_WORDS } from "./tuple.ts";
 
 // Words of an expectation.
@@ -33,7 +33,7 @@ const TUPLE = 8;
 const SAVED_ADDRESS = 20;
 
 /** Expected connections that one master may have. */
-const PER_MASTER_MAX = 4;
+const PER_MASTER_MAX = 1;
 
 /** An expectation, as {@link Expectations.find} finds and {@link Expectations.add} takes it. */
 export class Expectation {

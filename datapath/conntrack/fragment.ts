@@ -1,13 +1,22 @@
 /** Reading one fragment: which packet it is of, where in it, and what of it (RFC 791 §3.1, RFC 8200 §4.5). */
 import type { Packet } from "../packet/packet.ts";
 import { ctDrop } from "./reasons.ts";
+import { IPPROTO_ICMPV6, IPPROTO_TCP, IPPROTO_UDP } from "./tuple.ts";
 
 const INVALID = ctDrop("ct-fragment-invalid");
 const PACKET_MAX = 65535;
+const NEXTHDR_HOP = 0;
+const NEXTHDR_ROUTING = 43;
 const NEXTHDR_FRAGMENT = 44;
+const NEXTHDR_AUTH = 51;
+const NEXTHDR_DEST = 60;
+/** A chain of extension headers longer than this is nobody's. */
+const EXTENSIONS_MAX = 16;
 
 /** It is no fragment. */
 export const FRAGMENT_NONE = -2;
+/** It is none that a packet is put together with: of IPv6, more follow, and its size is no multiple of 8. */
+export const FRAGMENT_UNROUNDED = -5;
 /** Words of a key: zone, protocol and version; identification; addresses. */
 export const FRAGMENT_KEY_WORDS = 10;
 
@@ -26,7 +35,7 @@ export class Fragment {
   /** IPv6: what follows the fragment header. */
   nextHeader = 0;
 
-  /** Reads a packet with l3At set. 0: it is a fragment; FRAGMENT_NONE; or a drop verdict. */
+  /** Reads a packet with l3At set. 0: it is a fragment; FRAGMENT_NONE, FRAGMENT_UNROUNDED; or a drop verdict. */
   read(packet: Packet, zone: number): number {
     const { view, l3At } = packet;
     if (l3At + 20 > packet.end) return INVALID;
@@ -71,6 +80,7 @@ export class Fragment {
     }
     if (at + 8 > end) return INVALID;
     const field = view.getUint16(at + 2);
+    if (field <= 7 && isCutOff(view, at, end)) return FRAGMENT_NONE;
     this.offset = field & 0xfff8;
     this.isLast = (field & 1) === 0;
     this.dataAt = at + 8;
@@ -81,13 +91,49 @@ export class Fragment {
     key[0] = zone << 16 | 6;
     key[1] = view.getInt32(at + 4);
     for (let word = 0; word < 8; word++) key[2 + word] = view.getInt32(l3At + 8 + word * 4);
-    if (!this.isLast && (this.size & 7) !== 0) return INVALID;
+    if (!this.isLast && (this.size & 7) !== 0) return FRAGMENT_UNROUNDED;
     return this.#isSane() ? 0 : INVALID;
   }
 
-  /** Whether the fragment has a payload and the packet could be whole with it. */
+  /** Whether the packet could be whole with the fragment. */
   #isSane(): boolean {
-    const isEmpty = this.size === 0 && !(this.isLast && this.offset === 0);
-    return !isEmpty && this.unfragmentable + this.offset + this.size <= PACKET_MAX;
+    return this.unfragmentable + this.offset + this.size <= PACKET_MAX;
+  }
+}
+
+/**
+ * Whether a packet ends before its upper header does, when its fragment header lies at `at`: the first
+ * fragment must have all headers (RFC 8200 §4.5, RFC 7112).
+ */
+function isCutOff(view: DataView, at: number, end: number): boolean {
+  let next = view.getUint8(at);
+  let from = at + 8;
+  for (let count = 0; count < EXTENSIONS_MAX; count++) {
+    const size = upperSize(next);
+    if (size >= 0) return from + size > end;
+    if (from + 2 > end) return false; // nobody can say
+    const units = view.getUint8(from + 1);
+    const length = next === NEXTHDR_AUTH ? (units + 2) << 2 : (units + 1) << 3;
+    next = view.getUint8(from);
+    from += length;
+  }
+  return false;
+}
+
+/** Bytes of an upper header that must be there, −1: an extension header. */
+function upperSize(protocol: number): number {
+  switch (protocol) {
+    case NEXTHDR_HOP:
+    case NEXTHDR_ROUTING:
+    case NEXTHDR_AUTH:
+    case NEXTHDR_DEST:
+      return -1;
+    case IPPROTO_TCP:
+      return 20;
+    case IPPROTO_UDP:
+    case IPPROTO_ICMPV6:
+      return 8;
+    default:
+      return 1;
   }
 }

@@ -7,6 +7,9 @@
 /** Bytes of a chunk: an ordinary fragment needs one. */
 const CHUNK_SIZE = 2048;
 
+/** Copies of up to this many bytes make no view; longer ones cost one short-lived view, as copyBytes does. */
+const BYTEWISE_MAX = 256;
+
 /** What {@link FragmentStore.place} says of a fragment among those of its list. */
 export const PLACE_FREE = 0;
 /** All of it is there already. */
@@ -29,7 +32,7 @@ export class FragmentStore {
   readonly chunksMax: number;
 
   constructor(memoryMax: number) {
-    const chunks = Math.max(64, Math.floor(memoryMax / CHUNK_SIZE));
+    const chunks = FragmentStore.fragmentsIn(memoryMax);
     this.chunksMax = chunks;
     this.#bytes = new Uint8Array((chunks + 1) * CHUNK_SIZE);
     this.#chunkNext = Int32Array.from({ length: chunks + 1 }, (_, at) => at < chunks ? at + 1 : 0);
@@ -37,6 +40,11 @@ export class FragmentStore {
     this.#size = new Int32Array(chunks + 1);
     this.#chunk = new Int32Array(chunks + 1);
     this.#next = Int32Array.from({ length: chunks + 1 }, (_, at) => at < chunks ? at + 1 : 0);
+  }
+
+  /** Ordinary fragments that so many bytes have room for. */
+  static fragmentsIn(memoryMax: number): number {
+    return Math.max(64, Math.floor(memoryMax / CHUNK_SIZE));
   }
 
   /** Chunks that `size` bytes take. */
@@ -95,7 +103,7 @@ export class FragmentStore {
       else this.#chunkNext[last] = chunk;
       last = chunk;
       const part = Math.min(CHUNK_SIZE, size - done);
-      this.#bytes.set(bytes.subarray(from + done, from + done + part), chunk * CHUNK_SIZE);
+      copyPart(bytes, from + done, this.#bytes, chunk * CHUNK_SIZE, part);
       this.chunks++;
     }
     return first;
@@ -108,11 +116,21 @@ export class FragmentStore {
       let chunk = this.#chunk[fragment]!;
       for (let done = 0; done < size; done += CHUNK_SIZE) {
         const part = Math.min(CHUNK_SIZE, size - done);
-        const from = chunk * CHUNK_SIZE;
-        target.set(this.#bytes.subarray(from, from + part), at + this.#offset[fragment]! + done);
+        const to = at + this.#offset[fragment]! + done;
+        copyPart(this.#bytes, chunk * CHUNK_SIZE, target, to, part);
         chunk = this.#chunkNext[chunk]!;
       }
     }
+  }
+
+  /** Writes the sizes of a list's fragments, in order. Returns how many there are, 0: more than fit. */
+  sizes(first: number, into: Uint16Array): number {
+    let count = 0;
+    for (let fragment = first; fragment !== 0; fragment = this.#next[fragment]!) {
+      if (count === into.length) return 0;
+      into[count++] = this.#size[fragment]!;
+    }
+    return count;
   }
 
   /** Frees a list. Returns how many chunks it had. */
@@ -134,4 +152,15 @@ export class FragmentStore {
     this.chunks -= freed;
     return freed;
   }
+}
+
+function copyPart(
+  source: Uint8Array,
+  from: number,
+  target: Uint8Array,
+  to: number,
+  size: number,
+): void {
+  if (size > BYTEWISE_MAX) target.set(source.subarray(from, from + size), to);
+  else for (let byte = 0; byte < size; byte++) target[to + byte] = source[from + byte]!;
 }

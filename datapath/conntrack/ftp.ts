@@ -4,8 +4,9 @@
  * the control connection is translated, the announcement is rewritten.
  *
  * A command counts only at the begin of a line, so the ends of lines are remembered as sequence numbers;
- * one that is cut in pieces can't be followed and is dropped, to come again in one piece. Only the
- * speaker's own address is accepted: else a server could open holes to third parties (FTP bounce).
+ * one that is cut in pieces can't be followed and is dropped, to come again in one piece, and so is one
+ * that can't be read (nf_conntrack_ftp.c, find_pattern). Only the speaker's own address is accepted:
+ * else a server could open holes to third parties (FTP bounce).
  */
 import type { Packet } from "../packet/packet.ts";
 import type { HelperContext } from "./helpers.ts";
@@ -28,7 +29,7 @@ import { T_DST, T_META, T_PORTS, T_SRC } from "./tuple.ts";
 const HELPER_FAILED = ctDrop("ct-helper");
 const TIMEOUT_MS = 300_000;
 /** No announcement is longer than this. */
-const LINE_MAX = 256;
+const LINE_MAX = 1024;
 /** Ports tried when the announced one is expected by somebody else. */
 const PORTS_MAX = 128;
 const NEWLINE = 10;
@@ -36,28 +37,25 @@ const NEWLINE = 10;
 // Words that the helper keeps for each direction: how many line ends it remembers (up to 2), and these.
 const LINES = 3;
 
+/** What announcements begin with, in small letters, and which character the numbers follow, "": the first digit. */
 const ANNOUNCEMENTS = [
   // The client's, then the server's.
-  [
-    { begin: /^PORT /i, whole: /^PORT +(\d+(?:,\d+){5})\r/i, form: "port" },
-    { begin: /^EPRT /i, whole: /^EPRT +(([!-/:-~])([12])\2([0-9a-f:.]+)\2(\d+)\2)/i, form: "eprt" },
-  ],
-  [
-    { begin: /^227 /, whole: /^227 [^0-9\r\n]*(\d+(?:,\d+){5})/, form: "port" },
-    {
-      begin: /^229 /,
-      whole: /^229 [^(\r\n]*\((([!-/:-~])\2\2(\d+)\2)\)/,
-      form: "epsv",
-    },
-  ],
+  [{ begin: "port", skip: " ", form: "port" }, { begin: "eprt", skip: " ", form: "eprt" }],
+  [{ begin: "227 ", skip: "", form: "port" }, { begin: "229 ", skip: "(", form: "epsv" }],
 ] as const;
+const BEGIN_SIZE = 4;
+
+/** Six numbers and what ends them: a client's line, whatever else in an answer. */
+const SIX_OF_CLIENT = /^(\d*(?:,\d*){5})\r/;
+const SIX_OF_SERVER = /^(\d*(?:,\d*){5})[^\d,]/;
+const EXTENDED = /^(([!-/:-~])([12])\2([0-9a-f:.]+)\2(\d+)\2)/i;
+const EXTENDED_PORT = /^(([!-/:-~])\2\2(\d+)\2)/;
 
 /** What a line announces: the text of address and port, where it lies in the line, and what it says. */
 interface Announcement {
   readonly form: "port" | "eprt" | "epsv";
   readonly text: string;
   readonly at: number;
-  readonly delimiter: string;
   /** As in a tuple; undefined: the speaker's own. */
   readonly address: readonly number[] | undefined;
   readonly port: number;
@@ -120,12 +118,7 @@ function readLine(
   let line = "";
   const end = Math.min(packet.end, dataAt + LINE_MAX);
   for (let at = dataAt; at < end; at++) {
-    const byte = view.getUint8(at);
-    if (byte === NEWLINE) {
-      line += "\n";
-      break;
-    }
-    line += String.fromCharCode(byte);
+    line += String.fromCharCode(view.getUint8(at));
   }
   const announcement = parseLine(line, side, context.tuple[T_META]! & 0xff);
   if (announcement === "none") return 0;
@@ -133,34 +126,45 @@ function readLine(
   return expect(context, packet, l4At, dataAt, record, side, announcement);
 }
 
+/** "partial": it begins like an announcement and can't be read as one. */
 function parseLine(line: string, side: number, family: number): Announcement | "none" | "partial" {
-  for (const { begin, whole, form } of ANNOUNCEMENTS[side === 0 ? 0 : 1]) {
-    if (!begin.test(line)) continue;
-    const found = whole.exec(line);
-    if (found === null) return line.endsWith("\n") ? "none" : "partial";
-    const text = found[1]!;
-    const at = found.index + found[0].indexOf(text);
-    if (form === "port") {
-      const numbers = text.split(",").map(Number);
-      if (family !== 4 || numbers.some((number) => number > 255)) return "none";
-      const [a, b, c, d, high, low] = numbers as [number, number, number, number, number, number];
-      const address = [0, 0, 0, a << 24 | b << 16 | c << 8 | d];
-      return announce({ form, text, at, delimiter: "", address, port: high << 8 | low });
-    }
-    if (form === "epsv") {
-      const port = Number(found[3]);
-      return announce({ form, text, at, delimiter: found[2]!, address: undefined, port });
-    }
-    if (found[3] !== (family === 4 ? "1" : "2")) return "none";
-    const address = family === 4 ? parseIpv4Words(found[4]!) : parseIpv6Words(found[4]!);
-    if (address === undefined) return "none";
-    return announce({ form, text, at, delimiter: found[2]!, address, port: Number(found[5]) });
+  const head = line.slice(0, BEGIN_SIZE).toLowerCase();
+  for (const { begin, skip, form } of ANNOUNCEMENTS[side === 0 ? 0 : 1]) {
+    if (!begin.startsWith(head)) continue;
+    if (line.length <= BEGIN_SIZE) return "partial";
+    const rest = line.slice(BEGIN_SIZE);
+    const skipped = skip === "" ? rest.search(/\d/) : rest.indexOf(skip);
+    if (skipped < 0) return "partial";
+    const at = BEGIN_SIZE + skipped + skip.length;
+    const numbers = line.slice(at);
+    if (form === "port") return readPort(numbers, at, side === 0 ? SIX_OF_CLIENT : SIX_OF_SERVER);
+    return form === "epsv" ? readEpsv(numbers, at) : readEprt(numbers, at, family);
   }
   return "none";
 }
 
-function announce(announcement: Announcement): Announcement | "none" {
-  return announcement.port > 0 && announcement.port < 65536 ? announcement : "none";
+function readPort(numbers: string, at: number, form: RegExp): Announcement | "partial" {
+  const text = form.exec(numbers)?.[1];
+  if (text === undefined) return "partial";
+  const parts = text.split(",").map(Number) as [number, number, number, number, number, number];
+  const [a, b, c, d, high, low] = parts;
+  const address = [0, 0, 0, a << 24 | b << 16 | c << 8 | d];
+  return { form: "port", text, at, address, port: (high << 8 | low) & 0xffff };
+}
+
+function readEpsv(numbers: string, at: number): Announcement | "partial" {
+  const [, text = "", , digits = ""] = EXTENDED_PORT.exec(numbers) ?? [];
+  const port = Number(digits) & 0xffff;
+  if (port === 0) return "partial";
+  return { form: "epsv", text, at, address: undefined, port };
+}
+
+function readEprt(numbers: string, at: number, family: number): Announcement | "partial" {
+  const [, text = "", , kind, host = "", digits = ""] = EXTENDED.exec(numbers) ?? [];
+  const address = family === 4 ? parseIpv4Words(host) : parseIpv6Words(host);
+  const port = Number(digits) & 0xffff;
+  if (kind !== (family === 4 ? "1" : "2") || address === undefined || port === 0) return "partial";
+  return { form: "eprt", text, at, address, port };
 }
 
 function parseIpv4Words(text: string): number[] | undefined {
@@ -221,13 +225,12 @@ function expect(
   return -1;
 }
 
-function formatAnnouncement(announcement: Announcement, other: Int32Array, port: number): string {
-  const { form, delimiter } = announcement;
-  if (form === "epsv") return `${delimiter.repeat(3)}${port}${delimiter}`;
+/** As nf_nat_ftp writes it: extended ones always with bars, IPv6 addresses with all their digits. */
+function formatAnnouncement({ form }: Announcement, other: Int32Array, port: number): string {
+  if (form === "epsv") return `|||${port}|`;
   const word = other[T_DST + 3]!;
   const bytes = [word >>> 24, (word >>> 16) & 255, (word >>> 8) & 255, word & 255];
   if (form === "port") return [...bytes, port >>> 8, port & 255].join(",");
   const isIpv4 = (other[T_META]! & 0xff) === 4;
-  const address = isIpv4 ? bytes.join(".") : formatIpv6Words(other, T_DST);
-  return ["", isIpv4 ? "1" : "2", address, String(port), ""].join(delimiter);
+  return isIpv4 ? `|1|${bytes.join(".")}|${port}|` : `|2|${formatIpv6Words(other, T_DST)}|${port}|`;
 }

@@ -1,5 +1,4 @@
 /** IPv6 addresses in FTP announcements: text to and from the four words of a tuple. */
-import { formatIpv6 } from "../text/addresses.ts";
 
 /** Four words, undefined: no IPv6 address. */
 export function parseIpv6Words(text: string): number[] | undefined {
@@ -16,9 +15,14 @@ export function parseIpv6Words(text: string): number[] | undefined {
   return [0, 2, 4, 6].map((at) => numbers[at]! << 16 | numbers[at + 1]!);
 }
 
-/** The four words at words[at] as text (RFC 5952). */
+/** The four words at words[at] as text: eight groups of four digits. */
 export function formatIpv6Words(words: Int32Array, at: number): string {
-  const view = new DataView(new ArrayBuffer(16));
-  for (let word = 0; word < 4; word++) view.setInt32(word * 4, words[at + word]!);
-  return formatIpv6(new Uint8Array(view.buffer), 0);
+  const groups: string[] = [];
+  for (let word = 0; word < 4; word++) {
+    const value = words[at + word]!;
+    groups.push(
+      ...[value >>> 16, value & 0xffff].map((half) => half.toString(16).padStart(4, "0")),
+    );
+  }
+  return groups.join(":");
 }

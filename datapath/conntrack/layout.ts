@@ -47,7 +47,7 @@ import { makeConstants } from "../flow_table/hash.ts";
 /** Words of a record: three cache lines. Record n begins at n × RECORD_WORDS; record 0 is none. */
 export const RECORD_WORDS = 48;
 
-/** 0: free, 1: taken. */
+/** 0: free, else who has it (spin_lock.ts). */
 export const LOCK = 0;
 /** IPS_* bits. */
 export const STATUS = 1;
@@ -148,6 +148,14 @@ export const EXPECTATION_COUNT = 80;
 export const EXPECTATION_LOCK = 81;
 /** Limit of zones without one of their own; 0: none. */
 export const ZONE_LIMIT_DEFAULT = 96;
+/** 1: TCP segments are not checked against windows, nor resets against what was acknowledged. */
+export const TCP_UNCHECKED = 97;
+/** Fragments that are not put together: bit 0 IPv4's, bit 1 IPv6's. See fragment_control.ts. */
+export const FRAGMENTS_OFF = 98;
+/** Smallest fragment that is not the last, bytes from L3 on; + 1: of IPv6. */
+export const FRAGMENT_SIZE_MIN = 99;
+/** Most fragments that wait, 0: as many as there is memory for. */
+export const FRAGMENTS_LIMIT = 101;
 const CONTROL_WORDS = 128;
 
 /** Locks of bucket stripes: bucket b belongs to stripe b % STRIPES. Also the fewest buckets. */
@@ -173,7 +181,7 @@ export const CONNECTIONS_MAX_DEFAULT: number = 1 << 20;
 export const CONNECTIONS_MAX_LIMIT: number = 1 << 22;
 
 /** Units of 8 bytes between the counters of two threads: whole cache lines. */
-export const STAT_STRIDE = 32;
+export const STAT_STRIDE = 64;
 
 /** The shared memory of one tracker. Structured-clonable: goes to packet threads by postMessage. */
 export interface ConntrackBuffers {

@@ -14,6 +14,7 @@ import {
   stateText,
   SYN,
 } from "./testing/packets.ts";
+import { cases } from "../testing/cases.ts";
 
 function randomSource(seed: number): (below: number) => number {
   return (below) => {
@@ -83,7 +84,7 @@ Deno.test("Tracker: agrees with a list on random UDP packets of both IP versions
     const lab = new Lab({ connectionsMax: 4096 });
     const model = new Model();
     const control = new ConntrackControl(lab.buffers);
-    for (let step = 0; step < 12_000; step++) {
+    for (let step = 0; step < cases(12_000); step++) {
       if (random(40) === 0) lab.pass(random(random(10) === 0 ? 60_000 : 900));
       if (random(50) === 0) control.sweep(lab.nowMs, 200);
       const prefix = random(3) === 0 ? "fd00::" : "10.0.0.";
@@ -173,7 +174,7 @@ Deno.test("Tracker: damaged packets never throw, hold no lock, write nothing out
   ];
   const commands = ["PORT 10,0,0,1,4,1\r\n", "227 (10,0,0,2,4,1)\r\n", "EPRT |1|10.0.0.1|99|\r\n"];
   const ct = new CtMetadata();
-  for (let round = 0; round < 60_000; round++) {
+  for (let round = 0; round < cases(60_000); round++) {
     const isIpv6 = random(4) === 0;
     const prefix = isIpv6 ? "fd00::" : "10.0.0.";
     const protocol = [6, 6, 6, 17, isIpv6 ? 58 : 1, 132, 47, 33, 136][random(9)]!;

@@ -122,7 +122,7 @@ export class Nat {
     const status = this.#table.records[record * RECORD_WORDS + STATUS]!;
     // In the reply direction the ends have changed places.
     const bit = (manip === MANIP_SRC) === (side === 0) ? SRC_NAT : DST_NAT;
-    if (!isError) this.done |= manip === MANIP_SRC ? CT_SRC_NAT : CT_DST_NAT;
+    this.done |= manip === MANIP_SRC ? CT_SRC_NAT : CT_DST_NAT;
     if ((status & bit) === 0) return true;
     // What the packet is to look like: the answer to what the other direction looks like.
     this.#table.getTuple(record << 1 | (1 - side), this.#current);

@@ -19,6 +19,7 @@ import {
   SEQ_ADJUST,
   STATUS,
   STREAM_AT,
+  TCP_UNCHECKED,
   TUPLE_PORTS,
 } from "./layout.ts";
 import { ctInvalid } from "./reasons.ts";
@@ -57,6 +58,7 @@ import {
 
 const HEADER = ctInvalid("header");
 const ICMP_TYPE = ctInvalid("icmp-type");
+const CHECKSUM = ctInvalid("checksum");
 
 /** UDP is a stream, and lives longer, when it is answered after this time. */
 const STREAM_AFTER_MS = 2000;
@@ -82,6 +84,7 @@ export class PacketTracker {
     const protocol = (records[at + META]! >>> 8) & 0xff;
     if (protocol === IPPROTO_TCP) {
       const tcp = this.#tcp;
+      tcp.isUnchecked = this.#table.control[TCP_UNCHECKED] !== 0;
       let shift = 0;
       if ((records[at + STATUS]! & SEQ_ADJUST) !== 0 && l4At + 20 <= end) {
         const { extensions } = this.#table;
@@ -129,20 +132,28 @@ export class PacketTracker {
     const status = records[at + STATUS]!;
     const isAnswered = (status & SEEN_REPLY) !== 0;
     switch (protocol) {
-      case IPPROTO_UDP:
-      case IPPROTO_UDPLITE: {
+      case IPPROTO_UDP: {
         if (l4At + 8 > end) return -HEADER;
         const size = view.getUint16(l4At + 4);
-        if (size > end - l4At || size < 8 && (protocol === IPPROTO_UDP || size !== 0)) {
-          return -HEADER;
-        }
+        if (size > end - l4At || size < 8) return -HEADER;
         if ((status & CONFIRMED) === 0) {
           records[at + STREAM_AT] = (this.#table.now + STREAM_AFTER_MS) | 0;
         }
         if (!isAnswered) return TIMEOUT_UDP_FIRST;
+        // One answer may be to a probe: only what goes on is more important than others.
+        if (((this.#table.now - records[at + STREAM_AT]!) | 0) <= 0) return TIMEOUT_UDP_FIRST;
         records[at + STATUS] = status | ASSURED;
-        const isStream = ((this.#table.now - records[at + STREAM_AT]!) | 0) > 0;
-        return isStream ? TIMEOUT_UDP_MULTIPLE : TIMEOUT_UDP_FIRST;
+        return TIMEOUT_UDP_MULTIPLE;
+      }
+      case IPPROTO_UDPLITE: {
+        if (l4At + 8 > end) return -HEADER;
+        // What the checksum covers; 0: all. There must be one (RFC 3828 §3.1).
+        const covered = view.getUint16(l4At + 4);
+        if (covered > end - l4At || covered < 8 && covered !== 0) return -HEADER;
+        if (view.getUint16(l4At + 6) === 0) return -CHECKSUM;
+        if (!isAnswered) return TIMEOUT_UDP_FIRST;
+        records[at + STATUS] = status | ASSURED;
+        return TIMEOUT_UDP_MULTIPLE;
       }
       case IPPROTO_ICMP:
       case IPPROTO_ICMPV6:

@@ -13,9 +13,12 @@
 import { finish, sum } from "../packet/checksum.ts";
 import { finalise, makeConstants, product } from "../flow_table/hash.ts";
 import type { Packet } from "../packet/packet.ts";
-import { Fragment, FRAGMENT_KEY_WORDS } from "./fragment.ts";
+import { Fragment, FRAGMENT_KEY_WORDS, FRAGMENT_NONE, FRAGMENT_UNROUNDED } from "./fragment.ts";
 import { FragmentStore, PLACE_DUPLICATE, PLACE_OVERLAP } from "./fragment_store.ts";
+import type { FragmentControl } from "./fragment_control.ts";
 import { ctDrop } from "./reasons.ts";
+
+const MEMORY_MAX_DEFAULT: number = 4 << 20;
 
 /** What {@link Reassembler.add} says; positive: a drop verdict of reasons.ts. */
 export const FRAGMENT_HELD = 0;
@@ -23,6 +26,10 @@ export const FRAGMENT_HELD = 0;
 export const FRAGMENT_DUPLICATE = -3;
 /** The packet is whole: {@link Reassembler.take} it. */
 export const FRAGMENT_COMPLETE = -1;
+/** It is not to be put together with others (fragment_control.ts). */
+export const FRAGMENT_REFUSED = -4;
+/** Fragments that one reassembler has room for. */
+export const FRAGMENTS_HELD_MAX: number = FragmentStore.fragmentsIn(MEMORY_MAX_DEFAULT);
 
 const OVERLAP = ctDrop("ct-fragment-overlap");
 const INVALID = ctDrop("ct-fragment-invalid");
@@ -31,7 +38,6 @@ const TIMEOUT = ctDrop("ct-fragment-timeout");
 
 const TIMEOUT_IPV4_MS = 30_000;
 const TIMEOUT_IPV6_MS = 60_000;
-const MEMORY_MAX_DEFAULT: number = 4 << 20;
 const QUEUES_MAX_DEFAULT = 1024;
 /** Bytes of L2 and L3 headers in front of the fragmented part. */
 const HEADER_MAX = 320;
@@ -51,6 +57,8 @@ export interface ReassemblyOptions {
   readonly timeoutIpv6Ms?: number | undefined;
   /** Told how many fragments are given up with a packet, the port that the last one came from, and why (CT_DROPS). */
   readonly onGivenUp?: ((fragments: number, inPort: number, reason: number) => void) | undefined;
+  /** Says what is refused, and is told what becomes of fragments. Default: nobody. */
+  readonly control?: FragmentControl | undefined;
 }
 
 /** Unfinished packets (queues) of one thread. A queue is a number, 0: none. */
@@ -100,6 +108,7 @@ export class Reassembler {
   readonly #fragments: Int32Array;
   readonly #inPort: Int32Array;
   readonly #onGivenUp: ((fragments: number, inPort: number, reason: number) => void) | undefined;
+  readonly #control: FragmentControl | undefined;
 
   readonly #fragment = new Fragment();
 
@@ -128,6 +137,7 @@ export class Reassembler {
     this.#fragments = words();
     this.#inPort = words();
     this.#onGivenUp = options.onGivenUp;
+    this.#control = options.control;
     this.#timeoutIpv4Ms = options.timeoutIpv4Ms ?? TIMEOUT_IPV4_MS;
     this.#timeoutIpv6Ms = options.timeoutIpv6Ms ?? TIMEOUT_IPV6_MS;
     this.#queuesPerSource = Math.max(4, queues >> 3);
@@ -147,9 +157,18 @@ export class Reassembler {
   add(packet: Packet, zone: number, nowMs: number): number {
     const now = nowMs | 0;
     const read = this.#fragment.read(packet, zone);
-    if (read !== 0) return read;
+    if (read !== 0 && read !== FRAGMENT_UNROUNDED) return read;
     const isIpv4 = (this.#fragment.key[0]! & 0xff) === 4;
+    const { dataAt, size, isLast } = this.#fragment;
+    if (this.#control?.refuses(isIpv4, dataAt - packet.l3At + size, isLast)) {
+      return FRAGMENT_REFUSED;
+    }
     let queue = this.#find();
+    if (read === FRAGMENT_UNROUNDED) {
+      // As nf_ct_frag6_gather: its packet is given up, and it goes on as it is.
+      if (queue !== 0) this.#giveUp(queue, INVALID);
+      return FRAGMENT_NONE;
+    }
     if (queue !== 0 && ((this.#expires[queue]! - now) | 0) <= 0) {
       this.#giveUp(queue, TIMEOUT);
       queue = 0;
@@ -229,14 +248,14 @@ export class Reassembler {
   #join(queue: number, packet: Packet, isIpv4: boolean): number {
     const offset = this.#fragment.offset;
     const end = offset + this.#fragment.size;
-    const total = this.#total[queue]!;
-    if (this.#fragment.isLast) {
-      if (total >= 0 && total !== end || end < this.#furthest[queue]!) return INVALID;
-    } else if (total >= 0 && end > total) {
+    if (offset === end || this.#contradicts(queue, end)) {
+      if (isIpv4) this.#giveUp(queue, INVALID);
+      else if (!this.#contradicts(queue, end)) this.#noteEnd(queue, end);
       return INVALID;
     }
     const place = this.#store.place(this.#first[queue]!, offset, end);
     if (place === PLACE_OVERLAP) {
+      this.#control?.overlapped(isIpv4);
       this.#giveUp(queue, OVERLAP);
       return OVERLAP;
     }
@@ -261,11 +280,11 @@ export class Reassembler {
     if (first < 0) return MEMORY;
     this.#first[queue] = first;
     this.#sourceChunks[source] = this.#sourceChunks[source]! + chunks;
-    if (this.#fragment.isLast) this.#total[queue] = end;
-    this.#furthest[queue] = Math.max(this.#furthest[queue]!, end);
+    this.#noteEnd(queue, end);
     this.#received[queue] = this.#received[queue]! + this.#fragment.size;
     this.#fragments[queue] = this.#fragments[queue]! + 1;
     this.held++;
+    this.#control?.accepted(isIpv4);
     this.#inPort[queue] = packet.inPort;
     this.#noteHeader(queue, packet, isIpv4);
     if (this.#received[queue] !== this.#total[queue] || this.#headerSize[queue] === 0) {
@@ -276,11 +295,29 @@ export class Reassembler {
       // This fragment is refused, and not given up with the others.
       this.#fragments[queue] = this.#fragments[queue]! - 1;
       this.held--;
+      this.#control?.givenUp(isIpv4, 1, false);
       this.#giveUp(queue, INVALID);
       return INVALID;
     }
     this.#complete = queue;
     return FRAGMENT_COMPLETE;
+  }
+
+  /**
+   * Whether the fragment says otherwise than others where the packet ends. With IPv4 nothing of the
+   * packet is believed then, nor when it is empty (ip_frag_queue); with IPv6 all but that fragment is,
+   * and what an empty one says of the end (nf_ct_frag6_queue).
+   */
+  #contradicts(queue: number, end: number): boolean {
+    const total = this.#total[queue]!;
+    if (!this.#fragment.isLast) return total >= 0 && end > total;
+    return total >= 0 && total !== end || end < this.#furthest[queue]!;
+  }
+
+  /** Notes where a fragment ends. */
+  #noteEnd(queue: number, end: number): void {
+    if (this.#fragment.isLast) this.#total[queue] = end;
+    this.#furthest[queue] = Math.max(this.#furthest[queue]!, end);
   }
 
   /** Makes room for `chunks`, first at the cost of the same source. False: this packet alone is too much. */
@@ -328,8 +365,8 @@ export class Reassembler {
   }
 
   /**
-   * Writes the packet that has become whole to `target`, from target.start on, and sets its end, l3At
-   * and offload state. Returns its mru (bytes of the largest fragment from L3 on), 0: it does not fit.
+   * Writes the packet that has become whole to `target`, from target.start on, and sets its end, l3At,
+   * offload state and the sizes that it came in. Returns its mru (bytes of the largest fragment from L3 on), 0: it does not fit.
    */
   take(target: Packet): number {
     const queue = this.#complete;
@@ -345,7 +382,10 @@ export class Reassembler {
       for (let byte = 0; byte < headerSize; byte++) {
         bytes[start + byte] = this.#headers[from + byte]!;
       }
-      this.#store.copy(this.#first[queue]!, bytes, start + headerSize);
+      const first = this.#first[queue]!;
+      this.#store.copy(first, bytes, start + headerSize);
+      const wide = target.metadata();
+      wide.pieceCount = this.#store.sizes(first, wide.pieces);
       target.end = start + headerSize + total;
       target.l3At = start + this.#l3Offset[queue]!;
       target.l4At = start + headerSize;
@@ -370,6 +410,7 @@ export class Reassembler {
       return 0;
     }
     this.held -= this.#fragments[queue]!;
+    this.#control?.completed(this.#isIpv4(queue), this.#fragments[queue]!);
     this.#release(queue);
     return mru;
   }
@@ -384,8 +425,13 @@ export class Reassembler {
     const fragments = this.#fragments[queue]!;
     this.held -= fragments;
     this.givenUp += fragments;
+    this.#control?.givenUp(this.#isIpv4(queue), fragments, reason === TIMEOUT);
     if (fragments > 0) this.#onGivenUp?.(fragments, this.#inPort[queue]!, reason);
     this.#release(queue);
+  }
+
+  #isIpv4(queue: number): boolean {
+    return (this.#keys[queue * FRAGMENT_KEY_WORDS]! & 0xff) === 4;
   }
 
   #release(queue: number): void {

@@ -136,21 +136,81 @@ Deno.test("Reassembler: fragments that make no sense", () => {
   const box = reassembler();
   const name = (packet: Packet): string | undefined => CT_DROPS[box.add(packet, 0, 0)];
   assert.equal(box.add(whole, 0, 0), FRAGMENT_NONE);
-  box.add(cut(whole, { offset: 1000, size: 500, more: false }, 1), 0, 0);
-  assert.equal(
-    name(cut(whole, { offset: 1504, size: 96, more: false }, 1)),
-    "ct-fragment-invalid",
-  );
-  assert.equal(
-    name(cut(whole, { offset: 1504, size: 96, more: true }, 1)),
-    "ct-fragment-invalid",
-  );
+  // Where the packet ends: those that say otherwise, or nothing, end it.
+  const last = cut(whole, { offset: 1000, size: 504, more: false }, 1);
+  for (
+    const other of [
+      { offset: 1504, size: 96, more: false },
+      { offset: 1504, size: 96, more: true },
+      { offset: 504, size: 96, more: false },
+      { offset: 504, size: 0, more: true },
+    ]
+  ) {
+    assert.equal(box.add(last, 0, 0), FRAGMENT_HELD);
+    assert.equal(name(cut(whole, other, 1)), "ct-fragment-invalid");
+    assert.deepEqual([box.count, box.held], [0, 0]);
+  }
+  assert.equal(box.givenUp, 4);
   const far = cut(whole, { offset: 8, size: 800, more: true }, 2);
   far.view.setUint16(far.l3At + 6, 0x3fff);
   assert.equal(name(far), "ct-fragment-invalid");
   const cutOff = cut(whole, { offset: 8, size: 800, more: true }, 2);
   cutOff.end -= 1;
   assert.equal(name(cutOff), "ct-fragment-invalid");
+});
+
+Deno.test("Reassembler: of IPv6, only the fragment that contradicts others is refused", () => {
+  const whole = big(true, 200);
+  const box = reassembler();
+  const add = (offset: number, size: number, more: boolean): number =>
+    box.add(cut(whole, { offset, size, more }, 1), 0, 0);
+  assert.equal(add(104, 104, false), FRAGMENT_HELD);
+  for (const [offset, size, more] of [[104, 96, false], [208, 8, true], [96, 0, true]] as const) {
+    assert.equal(CT_DROPS[add(offset, size, more)], "ct-fragment-invalid");
+  }
+  assert.equal(add(0, 104, true), FRAGMENT_COMPLETE);
+  assert.ok(box.take(target()) > 0);
+  // An empty one does say where the packet ends.
+  assert.equal(CT_DROPS[add(96, 0, false)], "ct-fragment-invalid");
+  assert.equal(CT_DROPS[add(96, 112, false)], "ct-fragment-invalid");
+  assert.equal(add(0, 96, true), FRAGMENT_COMPLETE);
+  box.discard();
+});
+
+Deno.test("Reassembler: of IPv6, what no packet is put together with goes on as it is", () => {
+  const whole = big(true, 200);
+  const box = reassembler();
+  const add = (offset: number, size: number): number =>
+    box.add(cut(whole, { offset, size, more: true }, 1), 0, 0);
+  // A first fragment without the whole UDP header.
+  assert.equal(add(0, 0), FRAGMENT_NONE);
+  // Sizes that are no multiples of 8 end the packet too.
+  assert.equal(add(0, 104), FRAGMENT_HELD);
+  assert.equal(add(104, 51), FRAGMENT_NONE);
+  assert.deepEqual([box.count, box.held, box.givenUp], [0, 0, 1]);
+});
+
+Deno.test("Reassembler: the sizes of the fragments stay with the packet", () => {
+  const whole = big(false, 1500);
+  const box = reassembler();
+  const sizes = [400, 800, 308];
+  let offset = 0;
+  const pieces = sizes.map((size) => {
+    const piece = { offset, size, more: offset + size < 1508 };
+    offset += size;
+    return piece;
+  });
+  for (const piece of pieces.toReversed()) box.add(cut(whole, piece, 1), 0, 0);
+  const out = target();
+  assert.equal(box.take(out), 820);
+  const { pieces: kept, pieceCount } = out.metadata();
+  assert.deepEqual([...kept.subarray(0, pieceCount)], sizes);
+  // More of them than are kept.
+  for (let at = 0; at < 1508; at += 8) {
+    box.add(cut(whole, { offset: at, size: Math.min(8, 1508 - at), more: at + 8 < 1508 }, 2), 0, 0);
+  }
+  assert.equal(box.take(out), 28);
+  assert.equal(out.metadata().pieceCount, 0);
 });
 
 Deno.test("Reassembler: zones are apart, and time runs out", () => {

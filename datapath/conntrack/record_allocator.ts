@@ -17,7 +17,7 @@ import {
   RECORD_WORDS,
   STATUS,
 } from "./layout.ts";
-import { lock, unlock } from "./spin_lock.ts";
+import { lock, unlock } from "../spin_lock.ts";
 import type { Table } from "./table.ts";
 
 /** A record of one's own, all of whose words but ID may be anything; 0: there is none. */

@@ -6,7 +6,7 @@
  */
 import { finalise, product } from "../flow_table/hash.ts";
 import type { ConntrackBuffers } from "./layout.ts";
-import { lock, unlock } from "./spin_lock.ts";
+import { lock, unlock } from "../spin_lock.ts";
 import type { Table } from "./table.ts";
 import { makeTuple, T_META, T_PORTS, T_SRC } from "./tuple.ts";
 

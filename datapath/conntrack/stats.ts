@@ -21,6 +21,9 @@ export const STAT_EXPIRED = 8;
 /** Invalid packets by reason (reasons.ts): this and what follows it. */
 export const STAT_INVALID_REASONS = 16;
 
+/** Fragments now waiting: this, then counters by name (fragment_control.ts), IPv4's and IPv6's of each. */
+export const STAT_FRAGMENTS = 40;
+
 export const STAT_NAMES = [
   "found",
   "new",

@@ -31,7 +31,7 @@ import {
 } from "./layout.ts";
 import { freeRecord } from "./record_allocator.ts";
 import { SourceIndex } from "./source_index.ts";
-import { lock, tryLock, unlock } from "./spin_lock.ts";
+import { lock, tryLock, unlock } from "../spin_lock.ts";
 import { hashTuple, makeTuple, T_DST, T_META, T_PORTS, T_SRC } from "./tuple.ts";
 
 /** A walk without locks gives up after so many steps: it has lost its way. */

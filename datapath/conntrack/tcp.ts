@@ -119,6 +119,8 @@ export class TcpTracker {
   readonly #loose: boolean;
   readonly #maxRetrans: number;
   readonly #ignoreInvalidRst: boolean;
+  /** As if both tcpLiberal and tcpIgnoreInvalidRst were set. */
+  isUnchecked = false;
   #state = 0;
   #skipsWindow = false;
   /** The timeout slot that the last tracked segment chose, and its ms; written by {@link track}. */
@@ -176,7 +178,7 @@ export class TcpTracker {
         kind,
         old,
         ackShift,
-        this.#liberal,
+        this.#liberal || this.isUnchecked,
       );
       if (window === WINDOW_IGNORE) return TRACKED_IGNORED;
       if (window !== WINDOW_GOOD) {
@@ -300,7 +302,9 @@ export class TcpTracker {
     ) {
       if (seq === 0 && !isEstablished) return TRACKED;
       const acknowledged = records[at + SEEN + (1 - side) * SEEN_WORDS + SEEN_MAXACK]!;
-      if (before(seq, acknowledged) && !this.#ignoreInvalidRst) return OLD_RST;
+      if (before(seq, acknowledged) && !this.#ignoreInvalidRst && !this.isUnchecked) {
+        return OLD_RST;
+      }
       if (!isEstablished || seq === acknowledged) return TRACKED;
       if (
         lastKind(progress) === KIND_ACK && lastSide(progress) === side &&

@@ -32,6 +32,7 @@ import {
   EXPIRES,
   EXTENSION_HIGH,
   HELPER,
+  ID,
   LABELS,
   LOCK,
   MARK,
@@ -73,7 +74,7 @@ import {
 import { PacketTracker } from "./protocols.ts";
 import { allocateRecord, extendRecord, freeRecord } from "./record_allocator.ts";
 import { ctDrop, ctInvalid } from "./reasons.ts";
-import { lock, unlock } from "./spin_lock.ts";
+import { lock, unlock } from "../spin_lock.ts";
 import {
   STAT_EARLY_DROP,
   STAT_EXPECTED,
@@ -144,8 +145,11 @@ export class Tracker {
   #record = 0;
   #side = 0;
   #info = 0;
-  /** The record is to be removed when the packet is done with. */
+  /** The packet ends its connection. */
   #isLast = false;
+  /** A connection that the last packet ended, 0: none; removed when another packet comes. */
+  #ending = 0;
+  #endingId = 0;
 
   /** `thread`: 0 … buffers.threads; the last one is the control isolate's. `random` gives 32 random bits. */
   constructor(
@@ -176,6 +180,7 @@ export class Tracker {
 
   /** Gives the spare record back: the thread ends. */
   close(): void {
+    this.#dismiss();
     if (this.#spare !== 0) freeRecord(this.table, this.#spare);
     this.#spare = 0;
   }
@@ -188,6 +193,7 @@ export class Tracker {
    */
   execute(packet: Packet, ct: CtMetadata, words: Int32Array, at: number): number {
     ct.changed = false;
+    if (this.#ending !== 0 && (ct.state === 0 || ct.record !== this.#ending)) this.#dismiss();
     const zone = words[at + PLAN_ZONE]!;
     const flags = words[at + PLAN_FLAGS]!;
     if (!this.#open(packet)) return NO_IP;
@@ -214,7 +220,7 @@ export class Tracker {
       }
       if (this.#isConfirmed()) return this.#finish(packet, ct, words, at, !isCached);
       if ((flags & PLAN_COMMIT) === 0) {
-        describeConnection(ct, this.table, this.#record, !this.#isLast);
+        describeConnection(ct, this.table, this.#record);
         return 0;
       }
       const verdict = this.#commit(words, at, zone);
@@ -435,7 +441,7 @@ export class Tracker {
       this.#nat.prepare(record, this.#info, words, plan);
     }
     const helper = words[plan + PLAN_HELPER]!;
-    if (helper !== 0) {
+    if (helper !== 0 && records[at + POLICY]! >>> 16 === 0) {
       if (!extendRecord(table, record)) return -this.#failed(NO_HELPER);
       records[at + POLICY] = words[plan + PLAN_POLICY]! | helper << 16;
       records[at + STATUS] = records[at + STATUS]! | HELPER;
@@ -509,10 +515,22 @@ export class Tracker {
       if ((flags & PLAN_HAS_LABEL) !== 0) this.#setLabels(at, words, plan + PLAN_LABEL);
     }
     if (this.#liberalEstablished) this.#protocols.makeLiberal(at);
-    describeConnection(ct, this.table, this.#record, !this.#isLast);
-    if (this.#isLast) table.kill(record);
-    else table.unlockRecord(record);
+    describeConnection(ct, this.table, this.#record);
+    if (this.#isLast) {
+      // Nobody else finds it any more; the packet's own next ct action does.
+      records[at + EXPIRES] = table.now;
+      this.#ending = record;
+      this.#endingId = records[at + ID]!;
+    }
+    table.unlockRecord(record);
     return verdict;
+  }
+
+  /** Removes the connection that the last packet ended. */
+  #dismiss(): void {
+    const record = this.#ending;
+    this.#ending = 0;
+    if (record !== 0 && this.table.lockRecord(record, this.#endingId)) this.table.kill(record);
   }
 
   #setLabels(at: number, words: Int32Array, from: number): void {
@@ -537,6 +555,12 @@ export class Tracker {
     if ((status & CONFIRMED) === 0) bits |= CT_NEW;
     if ((status & EXPECTED) !== 0) bits |= CT_RELATED;
     return bits;
+  }
+
+  /** Makes a packet invalid that is not looked at, as {@link execute} does others. */
+  refuse(ct: CtMetadata, zone: number): void {
+    ct.zone = zone;
+    this.#refuse(ct, HEADER);
   }
 
   /** The packet goes on as invalid. */

@@ -14,6 +14,7 @@ import {
   type PacketSpec,
   plan,
   RST,
+  stateText,
   SYN,
 } from "./testing/packets.ts";
 
@@ -119,11 +120,21 @@ Deno.test("Tracker: force_commit turns a connection's direction round", () => {
 
 Deno.test("Tracker: a full table drops what is not assured, or the packet", () => {
   const lab = new Lab({ connectionsMax: 4 });
-  for (let port = 1; port <= 4; port++) {
-    lab.run(makePacket(forward({ protocol: 17, sport: port })), COMMIT);
-    lab.run(makePacket(backward({ protocol: 17, dport: port })), LOOK);
-    lab.run(makePacket(forward({ protocol: 17, sport: port })), LOOK);
-  }
+  const answer = (): void => {
+    for (let port = 1; port <= 4; port++) {
+      lab.run(makePacket(forward({ protocol: 17, sport: port })), COMMIT);
+      lab.run(makePacket(backward({ protocol: 17, dport: port })), LOOK);
+      lab.run(makePacket(forward({ protocol: 17, sport: port })), LOOK);
+    }
+  };
+  answer();
+  assert.equal(lab.tracker.table.count, 4);
+  // Answered at once, which a scan is too: only what is still there after two seconds counts.
+  assert.equal(lab.run(makePacket(forward({ protocol: 17, sport: 9 })), COMMIT), 0);
+  lab.pass(2001);
+  answer();
+  lab.pass(2001);
+  answer();
   assert.equal(lab.tracker.table.count, 4);
   const verdict = lab.run(makePacket(forward({ protocol: 17, sport: 9 })), COMMIT);
   assert.equal(CT_DROPS[verdict], "ct-table-full");
@@ -196,7 +207,7 @@ Deno.test("Tracker: DNAT, IPv6, and the ICMP error about it", () => {
     code: 4,
     payload: quoted,
   });
-  assert.equal(lab.state(error, plan({ nat: nat() })), "rel+rpl+trk");
+  assert.equal(lab.state(error, plan({ nat: nat() })), "rel+rpl+trk+snat");
   assert.ok(areChecksumsRight(error));
   assert.match(describe(error), /^fd00::2:/);
   const inner = error.l4At + 8;
@@ -215,6 +226,22 @@ Deno.test("Tracker: an ICMP error about nothing, or to somebody else, is invalid
   assert.equal(lab.state(makePacket(error), LOOK), "rel+rpl+trk");
   assert.equal(lab.state(makePacket({ ...error, dst: "10.0.0.7" }), LOOK), "inv+trk");
   assert.equal(CT_INVALIDS[lab.ct.invalidReason]?.[0], "icmp-address");
+});
+
+Deno.test("Tracker: an ICMP error that quotes too little of a translated packet is dropped", () => {
+  for (const size of [24, 27, 28]) {
+    const lab = new Lab();
+    const src = nat({ direction: "src", addressMin: addressHex("192.0.2.1") });
+    const udp = makePacket(forward({ protocol: 17, payload: "12345678" }));
+    lab.run(udp, plan({ commit: true, nat: src }));
+    const quoted = udp.bytes.slice(udp.l3At, udp.l3At + size);
+    const error = makePacket({
+      ...{ src: B, dst: "192.0.2.1", protocol: 1, type: 3, code: 3 },
+      payload: quoted,
+    });
+    const verdict = lab.run(error, plan({ nat: nat() }));
+    assert.equal(CT_DROPS[verdict], size < 28 ? "ct-nat-failed" : "none");
+  }
 });
 
 Deno.test("writeCtKey: puts the metadata where the key has it", () => {
@@ -243,15 +270,46 @@ Deno.test("Tracker: a wrong checksum makes a packet invalid", () => {
   assert.equal(lab.state(packet, LOOK), "new+trk");
 });
 
+Deno.test("Tracker: UDP-Lite has a checksum, of all of it or a part", () => {
+  const lab = new Lab();
+  const lite = (change: (view: DataView, l4At: number) => void): string => {
+    const packet = makePacket(forward({ protocol: 136, payload: "0123456789" }));
+    change(packet.view, packet.l4At);
+    return lab.state(packet, LOOK);
+  };
+  assert.equal(lite(() => {}), "new+trk");
+  assert.equal(lite((view, at) => view.setUint16(at + 6, 0)), "inv+trk");
+  assert.equal(lite((view, at) => view.setUint16(at + 4, 7)), "inv+trk");
+  assert.equal(lite((view, at) => view.setUint16(at + 4, 19)), "inv+trk");
+  // The sum of all is not that of the header alone; behind what is covered anything may be.
+  assert.equal(lite((view, at) => view.setUint16(at + 4, 8)), "inv+trk");
+  assert.equal(lite((view, at) => view.setUint8(at + 17, 1)), "inv+trk");
+  const header = makePacket(forward({ protocol: 136 }));
+  const sum = header.view.getUint16(header.l4At + 6);
+  const isPart = (view: DataView, at: number): void => {
+    // The pseudo-header has the length, so that 10 bytes and coverage 8 make 18 more.
+    view.setUint16(at + 4, 8);
+    view.setUint16(at + 6, sum - 18);
+    view.setUint8(at + 17, 1);
+  };
+  assert.equal(lite(isPart), "new+trk");
+});
+
 Deno.test("Tracker: a reset that answers a SYN removes the connection", () => {
   const lab = new Lab();
   lab.run(makePacket(forward({ flags: SYN, seq: 100 })), COMMIT);
   assert.equal(lab.tracker.table.count, 1);
   const rst = makePacket(backward({ flags: RST | ACK, seq: 0, ack: 101 }));
   assert.equal(lab.state(rst, LOOK), "est+rpl+trk");
-  assert.equal(lab.tracker.table.count, 0);
+  // It is the connection's in a second action too.
+  const marked = plan({ zone: 1, commit: true, mark: { value: 5, mask: 0xff } });
+  assert.equal(lab.tracker.execute(rst, lab.ct, marked, 0), 0);
+  assert.equal(stateText(lab.ct.state), "est+rpl+trk");
+  assert.equal(lab.ct.mark, 5);
+  // For all others the connection is gone.
   assert.equal(
     lab.state(makePacket(forward({ flags: FIN | ACK, seq: 100 })), LOOK),
     "inv+trk",
   );
+  assert.equal(lab.tracker.table.count, 0);
 });

@@ -21,6 +21,9 @@ import {
   T_SRC,
 } from "./tuple.ts";
 
+/** What an ICMP error must quote of an L4 header (RFC 792). */
+const INNER_MIN = 8;
+
 /** Which end of a packet is translated. */
 export const MANIP_SRC = 0;
 export const MANIP_DST = 1;
@@ -28,7 +31,7 @@ export const MANIP_DST = 1;
 /**
  * Writes source (MANIP_SRC) or destination of `target` into the packet at [l3At, end). The L4 header
  * may be cut off behind its first 8 bytes if `isInner`: then only what is there is changed. False:
- * a header does not fit; nothing is changed.
+ * a header does not fit, or less is there; nothing is changed.
  */
 export function translatePacket(
   packet: Packet,
@@ -47,6 +50,8 @@ export function translatePacket(
   const field = l4At + checksumAt;
   const hasChecksum = checksumAt > 0 && field + 2 <= end;
   if (!isInner && checksumAt > 0 && !hasChecksum) return false;
+  const hasHeader = checksumAt > 0 || protocol === IPPROTO_SCTP;
+  if (isInner && hasHeader && l4At + INNER_MIN > end) return false;
   // ICMP errors have no identifier of their own: only queries and ports are renamed.
   const portsAt = identifierOffset(protocol, manip, view, l4At, end);
   if (!isInner && protocol === IPPROTO_SCTP && l4At + 12 > end) return false;

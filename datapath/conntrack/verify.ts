@@ -5,7 +5,14 @@
  */
 import { crc32c, pseudoIpv4, pseudoIpv6, sum } from "../packet/checksum.ts";
 import type { Packet } from "../packet/packet.ts";
-import { IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_TCP, IPPROTO_UDP } from "./tuple.ts";
+import {
+  IPPROTO_ICMP,
+  IPPROTO_ICMPV6,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from "./tuple.ts";
 
 /**
  * [l4At, end) is the L4 header and payload. Protocols without a known checksum are right, as are packets
@@ -27,6 +34,8 @@ export function isChecksumRight(
   if (protocol === IPPROTO_UDP) {
     if (view.getUint16(l4At + 6) === 0) return true;
     end = Math.min(end, l4At + view.getUint16(l4At + 4));
+  } else if (protocol === IPPROTO_UDPLITE) {
+    return isLiteSumRight(view, l3At, l4At, end);
   } else if (protocol !== IPPROTO_TCP && (isIpv4 || protocol !== IPPROTO_ICMPV6)) {
     return true;
   }
@@ -35,5 +44,14 @@ export function isChecksumRight(
     ? pseudoIpv4(view, l3At, protocol, size)
     : pseudoIpv6(view, l3At, protocol, size);
   const total = pseudo + sum(view, l4At, end);
+  return (total & 0xffff) + (total >>> 16) === 0xffff;
+}
+
+/** UDP-Lite's checksum covers the pseudo-header and the first bytes, 0: all (RFC 3828 §3.1). */
+function isLiteSumRight(view: DataView, l3At: number, l4At: number, end: number): boolean {
+  const covered = view.getUint16(l4At + 4) || end - l4At;
+  if (covered < 8 || l4At + covered > end) return true; // its tracker refuses it
+  const pseudo = view.getUint8(l3At) >>> 4 === 4 ? pseudoIpv4 : pseudoIpv6;
+  const total = pseudo(view, l3At, IPPROTO_UDPLITE, end - l4At) + sum(view, l4At, l4At + covered);
   return (total & 0xffff) + (total >>> 16) === 0xffff;
 }

@@ -5,18 +5,30 @@ import type { Packet } from "../packet/packet.ts";
 
 /** Bottom of stack, as a little-endian read of a label stack entry gives it. */
 const MPLS_BOTTOM = 0x00010000;
+/** Count and, behind it, entries. */
+const COUNT_WORD = 48;
 const MPLS_WORD = 49;
 
 const NSH_WORD = 52;
 
-/** The first MPLS_LABELS_MAX label stack entries, as far as the stack and the frame go. */
+/**
+ * The first MPLS_LABELS_MAX label stack entries, as far as the stack and the frame go, and how many
+ * there are, if the frame has the bottom of the stack (fields/label_count.ts).
+ */
 export function extractMpls(packet: Packet, keys: Int32Array, at: number): void {
   const view = packet.view;
   let l3 = packet.l3At;
-  for (let label = 0; label < MPLS_LABELS_MAX && l3 + 4 <= packet.end; label++) {
+  let bits = 0;
+  for (let label = 0; l3 + 4 <= packet.end; label++) {
     const entry = view.getInt32(l3, true);
-    keys[at + MPLS_WORD + label] = entry;
-    if ((entry & MPLS_BOTTOM) !== 0) return;
+    if (label < MPLS_LABELS_MAX) {
+      keys[at + MPLS_WORD + label] = entry;
+      bits |= 1 << label;
+    }
+    if ((entry & MPLS_BOTTOM) !== 0) {
+      keys[at + COUNT_WORD] = bits;
+      return;
+    }
     l3 += 4;
   }
 }

@@ -12,8 +12,8 @@ const CT_STATE_WORD = 15;
 const CT_WORD = 32;
 const CT_END = 47;
 const ND_RESERVED_WORD = 47;
-/** MPLS and NSH: [LABELS_WORD, LABELS_END). */
-const LABELS_WORD = 49;
+/** MPLS (count and entries) and NSH: [LABELS_WORD, LABELS_END). */
+const LABELS_WORD = 48;
 const LABELS_END = 58;
 /** Tunnel without its options: [TUNNEL_WORD, OPTIONS_WORD). */
 const TUNNEL_WORD = 58;

@@ -9,7 +9,7 @@ import {
   KEY_WORDS,
   L3_PACKET,
   MPLS_AT,
-  MPLS_LABELS_MAX,
+  MPLS_COUNT_AT,
   NSH_CONTEXT_AT,
   NSH_MDTYPE_AT,
   PORT_NONE,
@@ -29,12 +29,11 @@ import {
   VLAN_TCI_AT,
   VLAN_TPID_AT,
 } from "../key.ts";
+import { labelsOf } from "./label_count.ts";
 import { isInKey } from "./layers.ts";
 
 /** What a bit of ct_state says: the packet has been through connection tracking. */
 const TRACKED = 0x20;
-/** In the third byte of a label stack entry. */
-const BOTTOM_OF_STACK = 0x01;
 
 /**
  * Mask of every field that the key's packet has: headers that are there, tags and their absence, and
@@ -73,13 +72,11 @@ function fillTags(key: Uint8Array, mask: Uint8Array): void {
   }
 }
 
-/** The label stack entries that there are, to the bottom of the stack. */
+/** The label stack entries that there are; none of a stack whose bottom is not in the packet: no flow matches them. */
 function fillLabels(key: Uint8Array, mask: Uint8Array): void {
-  for (let index = 0; index < MPLS_LABELS_MAX; index++) {
-    const entryAt = MPLS_AT + 4 * index;
-    mask.fill(0xff, entryAt, entryAt + 4);
-    if ((key[entryAt + 2]! & BOTTOM_OF_STACK) !== 0) return;
-  }
+  const bits = key[MPLS_COUNT_AT]!;
+  mask[MPLS_COUNT_AT] = bits;
+  mask.fill(0xff, MPLS_AT, MPLS_AT + 4 * labelsOf(bits));
 }
 
 function isPresent(attribute: Attribute, key: Uint8Array): boolean {

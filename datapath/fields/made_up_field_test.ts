@@ -17,6 +17,7 @@ import { randomFlowWith, seededRandom } from "../testing/flows.ts";
 import { tlv } from "../testing/tlv.ts";
 import { formatFlow, parseFlow } from "../text/flow_text.ts";
 import { checkFlow } from "../validate/validate.ts";
+import { cases } from "../testing/cases.ts";
 
 /** Bytes of the key that no field has. */
 const FREE_AT = 548;
@@ -99,7 +100,7 @@ Deno.test("made-up attribute: JSON both ways", () => {
 
 Deno.test("made-up attribute: random flows of it come back from text and JSON", () => {
   const random = seededRandom(60);
-  for (let count = 0; count < 1000; count++) {
+  for (let count = 0; count < cases(1000); count++) {
     const { key, mask } = parseFlow(randomFlowWith(random, MADE_UP, count % 2 === 1), options);
     checkFlow(key, mask, TABLE);
     const text = formatFlow(key, mask, options);
@@ -133,7 +134,7 @@ Deno.test("made-up attribute: netlink both ways", () => {
 
 Deno.test("made-up attribute: random flows of it come back from netlink", () => {
   const random = seededRandom(61);
-  for (let count = 0; count < 1000; count++) {
+  for (let count = 0; count < cases(1000); count++) {
     const { key, mask } = parseFlow(randomFlowWith(random, MADE_UP, count % 2 === 1), options);
     for (const dialect of ["kernel", "userspace"] as const) {
       const encoded = encodeKey(key, mask, { ...options, dialect });

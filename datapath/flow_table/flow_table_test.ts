@@ -7,6 +7,7 @@ import { makeGrace, ThreadGrace } from "./grace.ts";
 import { type Buckets, makeFlowTableBuffers } from "./layout.ts";
 import { FlowTableReader } from "./reader.ts";
 import { FlowTableWriter } from "./writer.ts";
+import { cases } from "../testing/cases.ts";
 
 const SEED = new Uint8Array(16).map((_, at) => at * 29 + 3);
 /**
@@ -236,7 +237,7 @@ Deno.test("FlowTable answers as a linear scan under random changes, compiled and
       fixture.check();
       fixture.look(looked);
     }),
-    { numRuns: 100 },
+    { numRuns: cases(100) },
   );
 });
 

@@ -4,6 +4,7 @@ import { seededRandom } from "../testing/flow_values.ts";
 import { formatActions, parseActions } from "../text/action_text.ts";
 import { actionsFromJson, actionsToJson } from "./action_json.ts";
 import { FlowJsonError } from "./json_error.ts";
+import { cases } from "../testing/cases.ts";
 
 const LISTS: readonly (readonly [text: string, json: unknown])[] = [
   ["1,drop", [{ type: "output", port: 1 }, { type: "drop", reason: 0 }]],
@@ -162,7 +163,7 @@ const SEED = 20261121;
 for (const type of ACTION_TYPES.any) {
   Deno.test(`property: ${type} survives JSON`, () => {
     const random = seededRandom(SEED);
-    for (let run = 0; run < 2000; run++) {
+    for (let run = 0; run < cases(2000); run++) {
       const actions = [randomAction(random, type)];
       const json = JSON.stringify(actionsToJson(actions));
       const about = `seed ${SEED} run ${run}: ${formatActions(actions)}`;

@@ -36,7 +36,7 @@ export function attributeToJson(
   if (only!.name === "") return fieldToJson(only!, match, context);
   if (attribute.shape !== "labels") return fieldsToJson(attribute.fields, match, context);
   return Array.from(
-    { length: labelCount(attribute, match.mask) },
+    { length: labelCount(attribute, match.key, match.mask) },
     (_, label) => fieldsToJson(attribute.fields, match, { ...context, offset: label * LABEL_SIZE }),
   );
 }

@@ -5,6 +5,7 @@ import { formatFlow, parseFlow } from "../text/flow_text.ts";
 import type { Json } from "./field_json.ts";
 import { flowFromJson, flowToJson } from "./flow_json.ts";
 import { FlowJsonError } from "./json_error.ts";
+import { cases } from "../testing/cases.ts";
 
 const IP = "eth_type(0x0800)";
 
@@ -193,7 +194,7 @@ for (const attribute of ATTRIBUTES) {
 
 Deno.test("property: flows of everything come back from JSON", () => {
   const random = seededRandom(7);
-  for (let count = 0; count < 2000; count++) {
+  for (let count = 0; count < cases(2000); count++) {
     checkRound(randomFlowText(random, { everything: true }));
   }
 });

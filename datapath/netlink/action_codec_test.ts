@@ -9,6 +9,7 @@ import { bytesOf, tlv } from "../testing/tlv.ts";
 import { parseFlow } from "../text/flow_text.ts";
 import { decodeActions, encodeActions } from "./action_codec.ts";
 import { NetlinkCodecError, toHex } from "./attributes.ts";
+import { cases } from "../testing/cases.ts";
 
 const NO_CT: Omit<CtAction, "type"> = {
   commit: false,
@@ -464,7 +465,7 @@ function checkRoundTrip(actions: readonly Action[], dialect: Dialect): void {
   assert.deepEqual(decoded, actions);
 }
 
-const RUNS = 1000;
+const RUNS = cases(1000);
 
 for (const dialect of ["kernel", "userspace"] as const) {
   for (const type of ACTION_TYPES[dialect]) {

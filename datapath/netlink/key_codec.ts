@@ -22,6 +22,7 @@ import {
   KEY_SIZE,
   KEY_WORDS,
   L3_PACKET,
+  MPLS_COUNT_AT,
   PORT_NONE,
   TCP_FLAGS_AT,
   TUN_FAMILY_AT,
@@ -30,6 +31,7 @@ import {
   VLAN_TCI_AT,
   VLAN_TPID_AT,
 } from "../key.ts";
+import { labelsOf, wantedLabels } from "../fields/label_count.ts";
 import { isInKey } from "../fields/layers.ts";
 import { AttributeWriter, fromHex, NetlinkCodecError, viewOf } from "./attributes.ts";
 import { hasBits, type Role } from "./field_bytes.ts";
@@ -209,10 +211,10 @@ function writeAttribute(encoder: Encoder, attribute: Attribute): void {
     encoder.maskWriter.attribute(attribute.number, tunnelMask.bytes());
     return;
   }
-  const labels = attribute.shape === "labels" ? labelCount(attribute, key, mask ?? key) : 1;
   const unknown = unknownIn(encoder, attribute.number);
   const write = (role: Role, writer: AttributeWriter, bytes: Uint8Array): void => {
     const context = { dialect, role, path: `${role} ${attribute.name}` };
+    const labels = attribute.shape === "labels" ? labelsToWrite(encoder, attribute, role) : 1;
     const payload = encodePayload(attribute, bytes, context, labels);
     if (unknown.length === 0) writer.attribute(attribute.number, payload);
     else {
@@ -224,6 +226,13 @@ function writeAttribute(encoder: Encoder, attribute: Attribute): void {
   };
   write("key", encoder.keyWriter, key);
   if (mask !== undefined) write("mask", encoder.maskWriter, mask);
+}
+
+/** A packet whose stack has no bottom has none; a flow's key must have one. */
+function labelsToWrite({ key, mask }: Encoder, attribute: Attribute, role: Role): number {
+  if (mask === undefined) return labelsOf(key[MPLS_COUNT_AT]!);
+  const wanted = role === "key" ? wantedLabels(key, mask) : labelsOf(mask[MPLS_COUNT_AT]!);
+  return wanted > 0 ? wanted : labelCount(attribute, key, mask);
 }
 
 function writeTunnel(

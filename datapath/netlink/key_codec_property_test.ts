@@ -5,10 +5,11 @@ import { KEY_SIZE } from "../key.ts";
 import { randomFlowText, randomFlowWith, seededRandom } from "../testing/flows.ts";
 import { formatFlow, type ParsedFlow, parseFlow } from "../text/flow_text.ts";
 import { decodeKey, encodeKey, encodePacketKey } from "./key_codec.ts";
+import { cases } from "../testing/cases.ts";
 
 const DIALECTS: readonly Dialect[] = ["kernel", "userspace"];
 /** Flows of each attribute and dialect, half of them masked. */
-const RUNS = 2000;
+const RUNS = cases(2000);
 
 function masked(flow: Pick<ParsedFlow, "key" | "mask">): Uint8Array {
   const words = flow.key.map((word, index) => word & flow.mask[index]!);
@@ -60,7 +61,7 @@ for (const attribute of FIELDS.attributes) {
 
 Deno.test("netlink of random flows: many attributes at once", () => {
   const random = seededRandom(3);
-  for (let run = 0; run < 2000; run++) {
+  for (let run = 0; run < cases(2000); run++) {
     const text = randomFlowText(random, { everything: run % 2 === 0 });
     const flow = parseFlow(text);
     for (const dialect of DIALECTS) {
@@ -71,7 +72,7 @@ Deno.test("netlink of random flows: many attributes at once", () => {
 
 Deno.test("netlink of random packet keys", () => {
   const random = seededRandom(4);
-  for (let run = 0; run < 1000; run++) {
+  for (let run = 0; run < cases(1000); run++) {
     const text = randomFlowText(random, { withoutMasks: true, everything: run % 2 === 0 });
     const { key } = parseFlow(text);
     for (const dialect of DIALECTS) {

@@ -9,6 +9,7 @@
 import type { Attribute, Dialect } from "../fields/field_types.ts";
 import { FIELDS, type FieldTable } from "../fields/field_table.ts";
 import { ETH_P_802_3_MIN, VLAN_LEVEL_SIZE } from "../fields/fields.ts";
+import { labelBits } from "../fields/label_count.ts";
 import {
   ETH_P_802_2,
   ETH_TYPE_AT,
@@ -16,6 +17,8 @@ import {
   KEY_SIZE,
   KEY_WORDS,
   L3_PACKET,
+  MPLS_COUNT_AT,
+  MPLS_LABELS_MAX,
   PORT_NONE,
   TCP_FLAGS_AT,
   TUN_FAMILY_AT,
@@ -218,6 +221,10 @@ function decodeOne(decoder: Decoder, attribute: Attribute, role: Role): void {
   const unknown = attribute.number === OVS_KEY_ATTR_TUNNEL
     ? decodeTunnel(payload, bytes, { attribute, dialect, role, path, key }).unknown
     : decodePayload(attribute, payload, bytes, { dialect, role, path });
+  if (attribute.shape === "labels") {
+    const saysNothing = role === "mask" && payload.every((byte) => byte === 0);
+    bytes[MPLS_COUNT_AT] = saysNothing ? 0 : labelBits(payload.length / 4);
+  }
   for (const [number, value] of unknown) {
     keepUnknown(decoder, { number, within: [...within, attribute.number] }, role, value);
   }
@@ -235,6 +242,7 @@ function fillMask(
     for (let offset = 0; offset < payload.length; offset += 4) {
       for (const field of attribute.fields) fillBits(mask, field, offset);
     }
+    mask[MPLS_COUNT_AT] = labelBits(MPLS_LABELS_MAX);
   } else if (attribute.shape === "nested") {
     const inner = new AttributeSet(payload, attribute.name);
     for (const [number, fields] of fieldsByNumber(attribute)) {

@@ -8,8 +8,20 @@
  * *checksum* its complement. A partial checksum (VIRTIO_NET_HDR_F_NEEDS_CSUM) is a sum.
  */
 
+import { BLOCKS_SIZE_MAX, type BlockSum } from "./block_sum.ts";
+
 /** Bytes from which the floating-point loop wins (1.5 times as fast at 64 KiB; it has to be set up). */
 const LONG_SIZE = 256;
+
+/** The memory of a thread's packets, and what sums its blocks; undefined: nothing is faster. */
+let fastMemory: ArrayBufferLike | undefined;
+let fastSum: BlockSum = () => 0;
+
+/** From now on `by` sums long ranges of views of `memory`, in this isolate. One memory only: the last one. */
+export function sumFaster(memory: ArrayBufferLike, by: BlockSum): void {
+  fastMemory = memory;
+  fastSum = by;
+}
 
 /** Folds a sum (below 2^32) to 16 bits: 0 only if nothing but zeros was added. */
 export function fold(sum: number): number {
@@ -29,7 +41,9 @@ export function sum(view: DataView, at: number, end: number): number {
   let high = 0;
   if (end - at >= LONG_SIZE) {
     const blocksEnd = at + ((end - at) & ~31);
-    low = sumBlocks(view, at, blocksEnd);
+    low = view.buffer === fastMemory && blocksEnd - at <= BLOCKS_SIZE_MAX
+      ? fold(fastSum(at + view.byteOffset, blocksEnd + view.byteOffset))
+      : sumBlocks(view, at, blocksEnd);
     at = blocksEnd;
   }
   for (; at + 4 <= end; at += 4) {

@@ -1,9 +1,10 @@
 /**
  * Takes packets that were reassembled (ct_actions.ts) apart again where they leave, so that no
  * fragment is larger than the largest that came (mru), as the kernel does (net/openvswitch/actions.c:
- * ovs_fragment, with ip_do_fragment and ip6_fragment; RFC 791 §3.2, RFC 8200 §4.5). All fragments but
- * the last have the same size, which the ones that came need not have had. What lies in front of the
- * IP header, labels included, is repeated in front of each.
+ * ovs_fragment, with ip_do_fragment and ip6_fragment; RFC 791 §3.2, RFC 8200 §4.5). They have the sizes
+ * that they came in; where those are not known, or the packet is longer or shorter by now, all but the
+ * last are as large as the mru allows. What lies in front of the IP header, labels included, is
+ * repeated in front of each.
  */
 import { finish, sum } from "./checksum.ts";
 import { dropReason } from "../drop_reasons.ts";
@@ -64,9 +65,12 @@ export function fragment(packet: Packet, sink: SegmentSink, identification: numb
   if (step <= 0) return IMPOSSIBLE;
   const left = packet.end - l3 - header;
   const added = isIpv4 ? 0 : FRAGMENT_SIZE;
-  for (let offset = 0; offset < left;) {
+  const pieces = hasPieces(packet, left) ? packet.metadata().pieces : undefined;
+  let at = 0;
+  for (let offset = 0; offset < left; at++) {
     // The last may end anywhere.
-    const size = left - offset <= largest ? left - offset : step;
+    const rest = left - offset <= largest ? left - offset : step;
+    const size = pieces === undefined ? rest : pieces[at]!;
     const piece = sink.allocate();
     if (piece === undefined) return POOL_EXHAUSTED;
     const head = l3 + header - packet.start;
@@ -83,14 +87,22 @@ export function fragment(packet: Packet, sink: SegmentSink, identification: numb
     piece.l3At = packet.l3At - packet.start + piece.start;
     piece.l4At = offset === 0 ? payloadAt : 0;
     piece.ip = packet.ip & 0x00ff_ffff | (offset === 0 ? 1 : 2) << 24;
-    const at = l3 - packet.start + piece.start;
+    const ipAt = l3 - packet.start + piece.start;
     const hasMore = offset + size < left;
-    if (isIpv4) finishIpv4(piece, at, offset, hasMore);
-    else finishIpv6(piece, at, payloadAt - FRAGMENT_SIZE, { offset, hasMore, identification });
+    if (isIpv4) finishIpv4(piece, ipAt, offset, hasMore);
+    else finishIpv6(piece, ipAt, payloadAt - FRAGMENT_SIZE, { offset, hasMore, identification });
     sink.emit(piece);
     offset += size;
   }
   return 0;
+}
+
+/** Whether the sizes of the fragments that it came in are those of a packet with `left` bytes to fragment. */
+function hasPieces(packet: Packet, left: number): boolean {
+  const { pieces, pieceCount } = packet.metadata();
+  let total = 0;
+  for (let at = 0; at < pieceCount; at++) total += pieces[at]!;
+  return total === left;
 }
 
 /** Where the IP header lies, behind labels if there are any; −1: there is none, or too much in front of it. */

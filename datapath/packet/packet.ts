@@ -36,6 +36,9 @@ export interface PacketBuffer {
   readonly address: number;
 }
 
+/** Fragments whose sizes a packet that was put together remembers: with more it has those of `mru`. */
+export const PIECES_MAX = 64;
+
 /** Key words from here on are kept in {@link WideMetadata}. */
 export const WIDE_METADATA_FROM = 32;
 
@@ -57,6 +60,10 @@ export class WideMetadata {
     new DataView(this.egressWords.buffer),
     -4 * WIDE_METADATA_FROM,
   );
+  /** Of a packet that was put together: bytes that each fragment had of the fragmented part, in order. */
+  readonly pieces: Uint16Array<ArrayBuffer> = new Uint16Array(PIECES_MAX);
+  /** How many of `pieces` count; 0: the sizes are not known. Means nothing while the packet's mru is 0. */
+  pieceCount = 0;
 }
 
 /** A frame with its offload state and what was learned of it. Borrowed: who wants to keep one copies it. */
@@ -130,6 +137,8 @@ export class Packet {
   ethType = 0;
   /** Largest fragment, L3 header included, that a reassembled packet came in; 0: it came whole. */
   mru = 0;
+  /** Patch ports that it has crossed. */
+  patchHops = 0;
   /** Made by {@link metadata}; kept, whatever packet the descriptor is used for. */
   wide: WideMetadata | undefined = undefined;
 
@@ -234,12 +243,19 @@ export function copyMetadata(source: Packet, target: Packet): void {
   target.ctZone = source.ctZone;
   target.ethType = source.ethType;
   target.mru = source.mru;
+  target.patchHops = source.patchHops;
   if (source.ctState !== 0 || source.hasTunnel) {
     target.ctRecord = source.ctRecord;
     target.ctId = source.ctId;
     target.metadata().words.set(source.metadata().words);
   }
   if (source.hasEgress) target.metadata().egressWords.set(source.metadata().egressWords);
+  if (source.mru !== 0) copyPieces(source.metadata(), target.metadata());
+}
+
+function copyPieces(source: WideMetadata, target: WideMetadata): void {
+  const count = target.pieceCount = source.pieceCount;
+  for (let at = 0; at < count; at++) target.pieces[at] = source.pieces[at]!;
 }
 
 /**
@@ -257,5 +273,6 @@ export function clearMetadata(packet: Packet): void {
   packet.hasTunnel = false;
   packet.hasEgress = false;
   packet.mru = 0;
+  packet.patchHops = 0;
   packet.isL3 = false;
 }

@@ -49,18 +49,34 @@ export function isOverMtu(packet: Packet, mtu: number): boolean {
 export function outputCut(host: ActionHost, packet: Packet, portNo: number, keep: number): void {
   const { end, headLimit, needsCsum, gsoType } = packet;
   const size = Math.max(keep, packet.isL3 ? 0 : ETHERNET_SIZE) + (isTagged(packet) ? TAG_SIZE : 0);
-  if (packet.start + size < end) {
-    packet.end = packet.start + size;
-    const field = packet.start + packet.csumStart + packet.csumOffset;
-    if (gsoType !== GSO_NONE && packet.end <= payloadAt(packet) + packet.gsoSize) {
-      packet.gsoType = GSO_NONE;
-    }
-    if (needsCsum && field + 2 > packet.end) packet.needsCsum = false;
-    packet.headLimit = packet.start;
+  if (packet.start + size >= end) {
+    host.output(packet, portNo);
+    return;
   }
-  host.output(packet, portNo);
+  packet.end = packet.start + size;
+  const field = packet.start + packet.csumStart + packet.csumOffset;
+  if (gsoType !== GSO_NONE && packet.end <= payloadAt(packet) + packet.gsoSize) {
+    packet.gsoType = GSO_NONE;
+  }
+  if (needsCsum && field + 2 > packet.end) packet.needsCsum = false;
+  packet.headLimit = packet.start;
+  if (packet.needsCsum && packet.gsoType === GSO_NONE) outputCopy(host, packet, portNo);
+  else host.output(packet, portNo);
   packet.end = end;
   packet.headLimit = headLimit;
   packet.needsCsum = needsCsum;
   packet.gsoType = gsoType;
+}
+
+/** Sends a copy: a port may want the checksum completed, and the whole packet's is another one. */
+function outputCopy(host: ActionHost, packet: Packet, portNo: number): void {
+  const copy = host.copy(packet);
+  if (copy === undefined) {
+    // Better a cut frame with the sum that it has than none.
+    packet.needsCsum = false;
+    host.output(packet, portNo);
+    return;
+  }
+  host.output(copy, portNo);
+  host.recycle(copy);
 }

@@ -60,13 +60,15 @@ function attributeText(
   return `${attribute.name}(${parts.join(",")})`;
 }
 
-/** One to three labels, of which the last surely has a match. */
+/** One to three labels; of the second and third perhaps nothing is matched but that they are there. */
 function labelsText(random: Random, attribute: Attribute): string {
   const exact = exactRandoms.has(random);
   const count = 1 + random(MPLS_LABELS_MAX);
+  const isBare = !exact && chance(random, 20);
   const labels = Array.from({ length: count }, (_, index) =>
     attribute.fields.flatMap((field) => {
       const isFirst = field === attribute.fields[0];
+      if (index > 0 && isBare) return isFirst ? [`${field.name}=0/0`] : [];
       if (field.name === "bos") {
         const bottom = index === count - 1 ? 1 : 0;
         return [`bos=${bottom}${!exact && chance(random, 30) ? "/0" : ""}`];

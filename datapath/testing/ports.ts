@@ -6,17 +6,10 @@ import assert from "node:assert/strict";
 import { Accounts } from "../accounting.ts";
 import { DROP, END, OUTPUT, POP_VLAN, PUSH_VLAN, SET_MASKED } from "../actions/action_program.ts";
 import {
-  CONSUMED,
-  COPIED,
   DATAPATH_BLOCK_LENGTH,
-  DROPPED,
   DROPS,
   dropsByName,
-  GENERATED,
-  HELD,
   makePortBlocks,
-  RECEIVED,
-  SENT,
   sumDatapath,
   sumPort,
 } from "../counters.ts";
@@ -26,6 +19,7 @@ import { KEY_WORDS } from "../key.ts";
 import { type OutputPort, Outputs, type PipelineHost } from "../output.ts";
 import type { Packet } from "../packet/packet.ts";
 import { PacketPool, SLOT_SIZE } from "../packet/packet_pool.ts";
+import { assertBalanced, totalsOf } from "./balance.ts";
 import { frameOf } from "./frames.ts";
 
 /** A host as the switch's: pool and round. */
@@ -155,9 +149,11 @@ export class TestOutputs {
     for (const port of ports) this.outputs.setPort(port.portNo, port);
   }
 
-  /** Runs a program on a packet whose key was extracted. */
+  /** Runs a program on a packet that was counted as received and whose key was extracted; checks the accounts. */
   execute(packet: Packet, words: Int32Array, at = 0): void {
     this.#executor.execute(packet, words, at);
+    this.accounts.settle();
+    assertBalanced(totalsOf([this.counters]));
   }
 
   /** Sum of a datapath counter. */
@@ -175,19 +171,6 @@ export class TestOutputs {
   drops(): Partial<Record<DropReasonName, number>> {
     return dropsByName(sumDatapath([this.counters]), DROPS);
   }
-
-  assertBalanced(): void {
-    this.accounts.settle();
-    assertBalanced([this.counters]);
-  }
-}
-
-/** Fails unless received + generated + copied = sent + dropped + consumed + held. */
-export function assertBalanced(blocks: readonly BigUint64Array[]): void {
-  const sums = sumDatapath(blocks);
-  const into = sums[RECEIVED]! + sums[GENERATED]! + sums[COPIED]!;
-  const out = sums[SENT]! + sums[DROPPED]! + sums[CONSUMED]! + sums[HELD]!;
-  assert.equal(into, out, `received + generated + copied = ${into}, the rest = ${out}`);
 }
 
 /** Pieces of programs; {@link program} joins them. */

@@ -7,6 +7,7 @@ import { seededRandom } from "../testing/flow_values.ts";
 import { formatActions, LEVELS_MAX, parseActions } from "./action_text.ts";
 import { ACTION_TEXTS } from "./actions/table.ts";
 import type { PortNames } from "./field_text.ts";
+import { cases } from "../testing/cases.ts";
 
 const NAMES: PortNames = {
   byName: (name) => new Map([["br0", 0], ["p1", 1], ["drop", 2], ["1st", 3], ["5", 6]]).get(name),
@@ -296,7 +297,7 @@ Deno.test("property: parseActions returns or throws FlowSyntaxError, whatever is
     "é",
     "ct(nat(",
   ];
-  for (let run = 0; run < 20_000; run++) {
+  for (let run = 0; run < cases(20_000); run++) {
     const type = ACTION_TYPES.any[random(ACTION_TYPES.any.length)]!;
     const text = formatActions([randomAction(random, type)]);
     const at = random(text.length + 1);

@@ -3,7 +3,7 @@ import type { Attribute, Field } from "../fields/field_types.ts";
 import { TUN_FAMILY_AT } from "../key.ts";
 import { optionKind } from "../packet/tunnel_options.ts";
 import { type FieldContext, formatField, type PortNames, scanField } from "./field_text.ts";
-import { formatLabels, labelCount, scanLabels } from "./labels_text.ts";
+import { areLabelsWildcarded, formatLabels, scanLabels } from "./labels_text.ts";
 import { isWildcarded, type MatchBytes } from "./number_text.ts";
 import { expectEndOfField, failOpen, hasParentheses, scanFieldName } from "./parentheses.ts";
 import { CLOSE, OPEN, type Scanner } from "./scanner.ts";
@@ -58,7 +58,7 @@ export function isAttributeWildcarded(
   mask: Uint8Array,
   offset: number = 0,
 ): boolean {
-  if (attribute.shape === "labels") return labelCount(attribute, mask) === 0;
+  if (attribute.shape === "labels") return areLabelsWildcarded(attribute, mask);
   for (const field of attribute.fields) {
     if (!isWildcarded(mask, field, offset)) return false;
   }

@@ -15,6 +15,7 @@ import {
 import { type Random, randomFlowText, randomFlowWith, seededRandom } from "../testing/flows.ts";
 import { checkFlow } from "../validate/validate.ts";
 import { formatFlow, parseFlow, type PortNames } from "./flow_text.ts";
+import { cases } from "../testing/cases.ts";
 
 const NAMES: PortNames = {
   byName: (name) => ["br0", "p1", "1st"].indexOf(name) + 1 || undefined,
@@ -264,7 +265,7 @@ Deno.test("property: formatFlow's text is read back as the same masked key and m
         assert.equal(reprint(printed, verbose), printed);
       }
     }),
-    { numRuns: 1000 },
+    { numRuns: cases(1000) },
   );
 });
 
@@ -355,6 +356,6 @@ Deno.test("property: parseFlow returns or throws FlowSyntaxError with a column i
         assert(error.caret().includes("^"));
       }
     }),
-    { numRuns: 2000 },
+    { numRuns: cases(2000) },
   );
 });

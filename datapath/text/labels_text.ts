@@ -3,7 +3,8 @@
  * that the entry already has begins the next one.
  */
 import type { Attribute, Field } from "../fields/field_types.ts";
-import { MPLS_LABELS_MAX } from "../key.ts";
+import { wantedLabels, wantLabels } from "../fields/label_count.ts";
+import { MPLS_COUNT_AT, MPLS_LABELS_MAX } from "../key.ts";
 import {
   isExact,
   isWildcarded,
@@ -17,7 +18,10 @@ import { CLOSE, type Scanner } from "./scanner.ts";
 /** Bytes from one entry to the next. */
 export const LABEL_SIZE = 4;
 
-/** Reads the fields of up to MPLS_LABELS_MAX entries and the closing parenthesis. */
+/**
+ * Reads the fields of up to MPLS_LABELS_MAX entries and the closing parenthesis. A flow wants at least
+ * as many labels as are written, unless nothing is matched of any.
+ */
 export function scanLabels(
   scanner: Scanner,
   attribute: Attribute,
@@ -28,7 +32,11 @@ export function scanLabels(
   let seen = 0;
   for (;;) {
     scanner.skipSeparators();
-    if (scanner.take(CLOSE)) return;
+    if (scanner.take(CLOSE)) {
+      const isMatched = matchedLabels(attribute, into.mask) > 0;
+      wantLabels(into.key, into.mask, isMatched ? label + 1 : 0);
+      return;
+    }
     if (scanner.ended) failOpen(scanner, openAt, attribute.name);
     const from = scanner.at;
     const index = scanFieldName(scanner, attribute);
@@ -48,8 +56,18 @@ export function scanLabels(
   }
 }
 
-/** How many entries are matched: those up to the last one of which a bit is. */
-export function labelCount(attribute: Attribute, mask: Uint8Array): number {
+/** Whether no label is wanted and no bit of one is matched. */
+export function areLabelsWildcarded(attribute: Attribute, mask: Uint8Array): boolean {
+  return mask[MPLS_COUNT_AT] === 0 && matchedLabels(attribute, mask) === 0;
+}
+
+/** How many entries are matched: as many as are wanted, or those up to the last one of which a bit is. */
+export function labelCount(attribute: Attribute, key: Uint8Array, mask: Uint8Array): number {
+  const wanted = wantedLabels(key, mask);
+  return wanted > 0 ? wanted : matchedLabels(attribute, mask);
+}
+
+function matchedLabels(attribute: Attribute, mask: Uint8Array): number {
   for (let label = MPLS_LABELS_MAX; label > 0; label--) {
     const offset = (label - 1) * LABEL_SIZE;
     if (attribute.fields.some((field) => !isWildcarded(mask, field, offset))) return label;
@@ -60,7 +78,7 @@ export function labelCount(attribute: Attribute, mask: Uint8Array): number {
 /** The fields of all entries that are matched, at least one entry; with masks unless all are exact. */
 export function formatLabels(attribute: Attribute, key: Uint8Array, mask: Uint8Array): string {
   const offsets = Array.from(
-    { length: Math.max(1, labelCount(attribute, mask)) },
+    { length: Math.max(1, labelCount(attribute, key, mask)) },
     (_, label) => label * LABEL_SIZE,
   );
   const exact = offsets.every((offset) =>

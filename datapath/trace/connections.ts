@@ -13,6 +13,9 @@ import {
   EXTENSION,
   EXTENSION_HIGH,
   EXTENSION_WORDS,
+  FRAGMENT_SIZE_MIN,
+  FRAGMENTS_LIMIT,
+  FRAGMENTS_OFF,
   HASH,
   HELPER,
   HIGH_WATER,
@@ -25,6 +28,7 @@ import {
   RECORD_WORDS,
   SEQ_ADJUST,
   STATUS,
+  TCP_UNCHECKED,
   TUPLE_DST,
   TUPLE_SRC,
   TUPLE_STRIDE,
@@ -32,9 +36,15 @@ import {
   ZONE_LIMIT_DEFAULT,
 } from "../conntrack/layout.ts";
 import { allocateRecord } from "../conntrack/record_allocator.ts";
-import { lock, unlock } from "../conntrack/spin_lock.ts";
+import { lock, unlock } from "../spin_lock.ts";
 import { Table } from "../conntrack/table.ts";
 import { setDefaultTimeouts } from "../conntrack/timeouts.ts";
+
+/** Words of the control block that commands set. */
+const SETTINGS: readonly number[] = [
+  ...[ZONE_LIMIT_DEFAULT, TCP_UNCHECKED, FRAGMENTS_OFF, FRAGMENTS_LIMIT],
+  ...[FRAGMENT_SIZE_MIN, FRAGMENT_SIZE_MIN + 1],
+];
 
 /** Connections up to which all are copied; of more, those that have an address in common with a packet. */
 const COPIED_MAX = 65536;
@@ -88,7 +98,7 @@ export function* copyConnections(
   const target = new Table(to);
   new Int32Array(to.policies).set(new Int32Array(from.policies));
   copyZoneLimits(from, to);
-  target.control[ZONE_LIMIT_DEFAULT] = source.control[ZONE_LIMIT_DEFAULT]!;
+  for (const setting of SETTINGS) target.control[setting] = source.control[setting]!;
   target.now = nowMs | 0;
   const isAll = source.count <= COPIED_MAX;
   const end = Atomics.load(source.control, HIGH_WATER);

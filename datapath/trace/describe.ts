@@ -21,7 +21,13 @@ import { formatAttribute } from "../text/attribute_text.ts";
 import { formatFlow, type PortNames } from "../text/flow_text.ts";
 import { changedBytes } from "./bytes.ts";
 import { changedFields } from "./fields.ts";
-import { egressKey, type FoundFlow, type PacketImage, type RawTrace } from "./recorder.ts";
+import {
+  egressKey,
+  type FoundFlow,
+  type PacketImage,
+  type RawTrace,
+  type SentEvent,
+} from "./recorder.ts";
 import type {
   PacketTrace,
   TracedDrop,
@@ -44,7 +50,12 @@ export interface TraceContext {
   readonly miss: string;
   /** The masks that a packet's lookups have tried, lookup by lookup; absent: they are not told. */
   readonly masks?: readonly (readonly TriedMask[])[] | undefined;
+  /** What lies behind the port that took a packet; absent: it is not told. */
+  beyond?(sent: SentEvent): Beyond | undefined;
 }
+
+/** Where a packet goes on behind a port: see TracedOutput. */
+export type Beyond = Pick<TracedOutput, "outer" | "next">;
 
 type Draft<T> = { -readonly [Name in keyof T]: T[Name] };
 interface StepDraft extends Draft<TracedStep> {
@@ -125,7 +136,7 @@ class Describer {
           this.#frames.pop();
           break;
         case "sent":
-          this.#place().outputs.push(this.#output(event.portNo, event.image));
+          this.#place().outputs.push(this.#output(event));
           break;
         case "dropped":
           this.#place().drops.push(this.#drop(event.portNo, event.reason));
@@ -247,17 +258,20 @@ class Describer {
     return step?.pass ?? step ?? this.#outer!;
   }
 
-  #output(portNo: number, image: PacketImage): TracedOutput {
+  #output(event: SentEvent): TracedOutput {
+    const { portNo, image } = event;
     const port = this.#context.ports.byNo(portNo);
+    const { outer, next } = this.#context.beyond?.(event) ?? {};
     const output: TracedOutput = {
       portNo,
       ...(port === undefined ? {} : { port }),
       size: image.size,
       packet: image.bytes.toHex(),
       ...(image.egress === undefined ? {} : { tunnel: tunnelText(image.egress) }),
+      ...(outer === undefined ? {} : { outer }),
     };
     this.#outputs.push(output);
-    return output;
+    return next === undefined ? output : { ...output, next };
   }
 
   #drop(portNo: number, reason: number): TracedDrop {

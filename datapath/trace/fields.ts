@@ -2,7 +2,9 @@
 import { exactMask } from "../fields/exact_mask.ts";
 import { FIELDS, type FieldTable } from "../fields/field_table.ts";
 import type { Attribute, Field } from "../fields/field_types.ts";
+import { labelsOf, wantedLabels } from "../fields/label_count.ts";
 import { flowToJson } from "../json/flow_json.ts";
+import { KEY_SIZE, MPLS_COUNT_AT } from "../key.ts";
 import type { FieldChange, FieldDifference } from "./schema.ts";
 
 /** Value of each field under a mask, in the order of flow text; a masked value is `value/mask`. */
@@ -84,6 +86,7 @@ export function differingFields(
       differences.push({ field, wanted: "none", got: value });
     }
   }
+  addLabelCount(differences, flow, packet);
   // Fields of another protocol are absent because of the type, which is what differs.
   const own = differences.filter((each) => each.got !== null);
   return own.length > 0 ? own : differences;
@@ -95,4 +98,18 @@ export function maskedFields(key: Int32Array, mask: Int32Array): string[] {
     const slash = value.indexOf("/");
     return slash < 0 ? field : field + value.slice(slash);
   });
+}
+
+/** That a packet has too few labels does not show in those that it has. */
+function addLabelCount(
+  differences: FieldDifference[],
+  flow: { readonly key: Int32Array; readonly mask: Int32Array },
+  packet: Int32Array,
+): void {
+  if (differences.length > 0) return;
+  const bytesOf = (words: Int32Array): Uint8Array =>
+    new Uint8Array(words.buffer, words.byteOffset, KEY_SIZE);
+  const wanted = wantedLabels(bytesOf(flow.key), bytesOf(flow.mask));
+  const got = labelsOf(bytesOf(packet)[MPLS_COUNT_AT]!);
+  if (got < wanted) differences.push({ field: "mpls labels", wanted: `${wanted}`, got: `${got}` });
 }

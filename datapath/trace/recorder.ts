@@ -44,9 +44,16 @@ export type TraceEvent =
   }
   | { readonly kind: "ran"; readonly image: PacketImage }
   | { readonly kind: "left" }
-  | { readonly kind: "sent"; readonly portNo: number; readonly image: PacketImage }
+  | SentEvent
   | { readonly kind: "dropped"; readonly portNo: number; readonly reason: DropReason }
   | { readonly kind: "upcalled"; readonly isTaken: boolean };
+
+/** A port has taken the packet. */
+export interface SentEvent {
+  readonly kind: "sent";
+  readonly portNo: number;
+  readonly image: PacketImage;
+}
 
 /** All that was seen of one packet. */
 export interface RawTrace {
@@ -172,6 +179,9 @@ export class TraceRecorder implements PacketObserver {
   upcalled(_packet: Packet, isTaken: boolean): void {
     if (this.#wants()) this.#add({ kind: "upcalled", isTaken });
   }
+
+  /** The step of the action tells it. */
+  sampled(): void {}
 
   #wants(): boolean {
     if (!this.#open) return false;

@@ -71,6 +71,33 @@ export interface TracedOutput {
   readonly packet: string;
   /** Tunnel that it is to be sent through. */
   readonly tunnel?: string;
+  /** Of a tunnel port: what the packet is sent in. */
+  readonly outer?: TracedOuter;
+  /** Of a patch port: the way through the other end's datapath. Not in {@link PacketTrace.outputs}. */
+  readonly next?: PacketTrace;
+}
+
+/** The outer header that a tunnel port would send a packet in. */
+export interface TracedOuter {
+  /** Addresses. Null: the host knows no way to the far end. */
+  readonly from: string | null;
+  readonly to: string;
+  /** What carries it. */
+  readonly protocol: "udp" | "gre";
+  /** UDP destination port. */
+  readonly port?: number;
+  /** VNI, or GRE's key. */
+  readonly key?: number;
+  readonly tos: number;
+  readonly ttl: number;
+  /** `df`: it must not be fragmented; `csum`: with a checksum. */
+  readonly flags: readonly string[];
+  /** skb_mark of the outer packet, if not 0. */
+  readonly mark?: number;
+  /** The tunnel's own header, hexadecimal. */
+  readonly header: string;
+  /** Bytes of the outer packet, IP header included. */
+  readonly size: number;
 }
 
 /** A packet's end without a port. */
@@ -133,6 +160,8 @@ export interface TracedPass {
 
 /** A packet's way through a datapath. */
 export interface PacketTrace {
+  /** Name of the datapath; of a packet that came through a patch port. */
+  readonly dp?: string;
   /** 65535: none. */
   readonly inPort: number;
   /** Its name, where there is one. */
@@ -149,6 +178,6 @@ export interface PacketTrace {
   readonly drops: readonly TracedDrop[];
   /** Upcalls that were queued. */
   readonly upcalls: number;
-  /** The packet took more steps than are told. */
+  /** The packet took more steps, or ways through other datapaths, than are told. */
   readonly cut?: true;
 }

@@ -28,7 +28,14 @@ export interface TracedPort {
   readonly portNo: number;
   /** Nothing can be sent to it. */
   readonly failed: boolean;
+  /** Of its device; undefined: not known. */
+  readonly mtu?: number | undefined;
+  /** Answers as the port does, and sends nothing; absent: takes all but packets without Ethernet header. */
+  readonly behaviour?: PortBehaviour | undefined;
 }
+
+/** What a port that is not like others does with packets, as in {@link OutputPort}. */
+export type PortBehaviour = Omit<OutputPort, "portNo" | "mtu" | "headroom">;
 
 export interface TracerOptions {
   /** The table's writer. */
@@ -38,6 +45,8 @@ export interface TracerOptions {
   readonly ports: readonly TracedPort[];
   readonly miss: MissAction;
   readonly upcallMode: UpcallMode;
+  /** Ports whose misses are not handed over. */
+  readonly quietPorts?: readonly number[] | undefined;
   /** What `learn` has learned; it is not changed. Absent: nothing. */
   readonly macs?: SharedArrayBuffer | undefined;
   /** The datapath's meters; they are not charged. */
@@ -58,6 +67,8 @@ export interface TracedPacket {
   readonly l3EthType?: number | undefined;
   /** KEY_WORDS words whose metadata it has; absent: none. */
   readonly key?: Int32Array | undefined;
+  /** Patch ports that it has crossed; default 0. */
+  readonly patchHops?: number | undefined;
 }
 
 /** What came of a packet: its trace, or why it was not even received. */
@@ -103,10 +114,8 @@ export class Tracer {
       upcalls,
     });
     this.#pipeline.setMiss(options.miss);
-    this.#pipeline.setUpcalls(options.upcallMode);
-    for (const { portNo, failed } of options.ports) {
-      this.#pipeline.setPort(portNo, new SilentPort(portNo, failed ? VPORT_FAILED : 0));
-    }
+    this.#pipeline.setUpcalls(options.upcallMode, options.quietPorts);
+    for (const port of options.ports) this.#pipeline.setPort(port.portNo, new SilentPort(port));
     this.#pipeline.observe(
       new TraceRecorder({
         count: ALL,
@@ -138,6 +147,7 @@ export class Tracer {
     if (traced.key !== undefined) setMetadataFromKey(packet, traced.key);
     packet.isL3 = traced.l3EthType !== undefined;
     packet.ethType = traced.l3EthType ?? 0;
+    packet.patchHops = traced.patchHops ?? 0;
     this.#trace = undefined;
     this.#counters.fill(0n);
     this.#pipeline.begin(nowMs);
@@ -161,17 +171,25 @@ function copyOf(memory: SharedArrayBuffer): SharedArrayBuffer {
 /** Takes packets and sends nothing. */
 class SilentPort implements OutputPort {
   readonly portNo: number;
-  readonly takesPartialChecksums = true;
-  readonly takesSegmentTrains = true;
-  readonly #answer: DropReason;
+  readonly takesPartialChecksums: boolean;
+  readonly takesSegmentTrains: boolean;
+  readonly takesL3Packets: boolean | undefined;
+  readonly mtu: number | undefined;
+  readonly #failed: boolean;
+  readonly #behaviour: PortBehaviour | undefined;
 
-  constructor(portNo: number, answer: DropReason) {
+  constructor({ portNo, failed, mtu, behaviour }: TracedPort) {
     this.portNo = portNo;
-    this.#answer = answer;
+    this.mtu = mtu;
+    this.takesPartialChecksums = behaviour?.takesPartialChecksums ?? true;
+    this.takesSegmentTrains = behaviour?.takesSegmentTrains ?? true;
+    this.takesL3Packets = behaviour?.takesL3Packets;
+    this.#failed = failed;
+    this.#behaviour = behaviour;
   }
 
-  send(_packet: Packet): DropReason {
-    return this.#answer;
+  send(packet: Packet): DropReason {
+    return this.#failed ? VPORT_FAILED : this.#behaviour?.send(packet) ?? 0;
   }
 }
 

@@ -22,6 +22,7 @@ import {
   IP_FRAG_AT,
   KEY_SIZE,
   L3_PACKET,
+  MPLS_COUNT_AT,
   MPLS_LABELS_MAX,
   NSH_CONTEXT_AT,
   NSH_MDTYPE_AT,
@@ -34,6 +35,7 @@ import {
   VLAN_TCI_AT,
   VLAN_TPID_AT,
 } from "../key.ts";
+import { labelBits } from "../fields/label_count.ts";
 import { isInKey, isSelected } from "../fields/layers.ts";
 import { isAttributeWildcarded } from "../text/attribute_text.ts";
 import { LABEL_SIZE } from "../text/labels_text.ts";
@@ -169,6 +171,7 @@ function checkSelection(key: Uint8Array, mask: Uint8Array, table: FieldTable): v
 
 /** Clears the bits that the attribute's fields may match. */
 function clearFields(attribute: Attribute, mask: Uint8Array): void {
+  if (attribute.shape === "labels") mask[MPLS_COUNT_AT]! &= ~labelBits(MPLS_LABELS_MAX);
   const repeats = attribute.shape === "labels" ? MPLS_LABELS_MAX : 1;
   for (const field of attribute.fields) {
     for (let repeat = 0; repeat < repeats; repeat++) {

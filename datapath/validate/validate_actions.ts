@@ -31,14 +31,13 @@ import {
   IP_PROTO_AT,
   KEY_SIZE,
   L3_PACKET,
-  MPLS_AT,
-  MPLS_LABELS_MAX,
   NSH_NP_AT,
   PORT_MAX,
   TCP_FLAGS_AT,
   VLAN_PRESENT,
   VLAN_TCI_AT,
 } from "../key.ts";
+import { wantedLabels } from "../fields/label_count.ts";
 import { checkSet, type PacketState, type RuleSet } from "./validate_set.ts";
 
 export type { RuleSet } from "./validate_set.ts";
@@ -125,20 +124,9 @@ function stateOf(key: Int32Array, mask: Int32Array): PacketState {
     hasEthernet: (read16(bytes, TCP_FLAGS_AT) & L3_PACKET) === 0,
     ethType,
     hasTag: (read16(bytes, VLAN_TCI_AT) & VLAN_PRESENT) !== 0,
-    labelCount: isMpls(ethType) ? matchedLabels(maskBytes) : 0,
+    labelCount: isMpls(ethType) ? wantedLabels(bytes, maskBytes) : 0,
     isHidden: false,
   };
-}
-
-/** Labels that the flow matches, and so knows to be there: one at least. */
-function matchedLabels(mask: Uint8Array): number {
-  let count = MPLS_LABELS_MAX;
-  while (count > 1 && isZero(mask, MPLS_AT + 4 * (count - 1), 4)) count--;
-  return count;
-}
-
-function isZero(bytes: Uint8Array, at: number, size: number): boolean {
-  return bytes.subarray(at, at + size).every((byte) => byte === 0);
 }
 
 function isMpls(ethType: number): boolean {
@@ -222,7 +210,7 @@ function checkHeaders(action: Action, state: PacketState): void {
     case "push_mpls":
       checkMplsType(action.ethType, action.type);
       needMplsPlace(state, action.type);
-      state.labelCount++;
+      state.labelCount = state.labelCount + 1 >>> 0;
       state.ethType = action.ethType;
       return;
     case "add_mpls":
@@ -274,17 +262,20 @@ function checkAddMpls(action: AddMplsAction, state: PacketState): void {
   checkMplsType(action.ethType, action.type);
   if ((action.flags & MPLS_L3_TUNNEL) !== 0) {
     needMplsPlace(state, action.type);
-    state.labelCount++;
+    state.labelCount = state.labelCount + 1 >>> 0;
   } else if (state.hasEthernet) {
     state.labelCount = 1;
     state.hasEthernet = false;
   } else {
-    state.labelCount++;
+    state.labelCount = state.labelCount + 1 >>> 0;
   }
   state.ethType = action.ethType;
 }
 
-/** Behind the last label that is known nothing is known: its type could be anything. */
+/**
+ * Behind the last label that is known nothing is known: its type could be anything. A flow that matches
+ * no label may pop as many as it likes, as the kernel counts without a sign.
+ */
 function checkPopMpls(ethType: number, state: PacketState): void {
   if (state.hasTag) refuse("pop_mpls: there is a VLAN tag; pop_vlan must come before it");
   if (!isMpls(state.ethType)) {
@@ -293,8 +284,8 @@ function checkPopMpls(ethType: number, state: PacketState): void {
   if (ethType === ETH_P_TEB && state.hasEthernet) {
     refuse("pop_mpls: a frame can't be below a label behind an Ethernet header");
   }
-  state.labelCount--;
-  state.ethType = isMpls(ethType) && state.labelCount > 0 ? ethType : 0;
+  state.labelCount = state.labelCount - 1 >>> 0;
+  state.ethType = isMpls(ethType) && state.labelCount !== 0 ? ethType : 0;
 }
 
 function checkPushNsh({ mdtype, metadata }: PushNshAction, state: PacketState): void {

@@ -135,7 +135,8 @@ const CASES: readonly Case[] = [
   ["", "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847)", /matches eth_type as IPv4/],
   [VLAN, "push_mpls(label=1,tc=0,ttl=1,bos=1,eth_type=0x8847)", /there is a VLAN tag/],
   [`${MPLS}()`, "pop_mpls(eth_type=0x800)"],
-  [`${MPLS}()`, "pop_mpls(eth_type=0x8847),pop_mpls(eth_type=0x800)", /needs an MPLS label/],
+  [`${MPLS}()`, "pop_mpls(eth_type=0x8847),pop_mpls(eth_type=0x8847),set(mpls(ttl=1))"],
+  [`${MPLS}(ttl=1)`, "pop_mpls(eth_type=0x8847),pop_mpls(eth_type=0x800)", /needs an MPLS label/],
   [
     `${MPLS}(label=1,tc=0,ttl=1,bos=0,label=2,tc=0,ttl=1,bos=1)`,
     "pop_mpls(eth_type=0x8847),pop_mpls(eth_type=0x800)",

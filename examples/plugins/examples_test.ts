@@ -46,10 +46,18 @@ testVport({ ops: await load("null.ts"), name: "n1" });
 testVport({
   ops: await load("udp.ts"),
   name: "u1",
-  options: { remote: "127.0.0.1:15003", local_address: "127.0.0.1", local_port: "15002" },
-  badOptions: [["remote", "nowhere"], ["local_port", "65536"], ["local_address", "::1"]],
-  impossible: { name: "u2", options: { remote: "127.0.0.1:15003", local_address: "192.0.2.1" } },
+  options: { remote: "127.0.0.1:15003", local: "127.0.0.1:15002" },
+  badOptions: [["remote", "nowhere"], ["local", ":65536"], ["local", "[::1]:5000"]],
+  impossible: { name: "u2", options: { remote: "127.0.0.1:15003", local: "192.0.2.1:5000" } },
   openPeer: () => new UdpPeer(15003, 15002),
+});
+
+testVport({
+  ops: await load("udp.ts"),
+  name: "s1",
+  options: { remote: "127.0.0.1:15005", local: "127.0.0.1:15006", segment: "4294967295" },
+  badOptions: [["segment", "4294967296"], ["segment", "-1"], ["segment", ""]],
+  openPeer: () => new UdpPeer(15005, 15006, [0xff, 0xff, 0xff, 0xff]),
 });
 
 testVport({

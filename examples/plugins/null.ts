@@ -12,8 +12,7 @@ export default (api: PluginApi): VportOps => ({
   type: "null",
   summary: "takes every frame and never has one",
   headroom: 0,
-  parseOptions: (raw) => api.options.only(raw, []),
-  formatOptions: () => new Map(),
+  ...api.options.table({}), // it has none
   create: () => ({
     takesPartialChecksums: true, // whatever comes is fine
     takesSegmentTrains: true,

@@ -16,6 +16,7 @@ import {
   askUdp,
   assertAccounts,
   introduce,
+  listens,
   sendFrames,
   sendTcp,
   serveTcp,
@@ -145,6 +146,60 @@ rootTest(
       assert.ok(count > 100 && count < 500 + threads, `${count} connections`);
       await sendTcp(a, SERVICE, { megabytes: 20 });
       assert.match(await denovs.cli("ct-stats", "br0", "-m"), /early_drop: [1-9]\d{3}/);
+      await assertAccounts(lab);
+    }),
+);
+
+/** Answers on every connection with what it gets. */
+const TCP_ECHO = `
+import socket, sys, threading
+def answer(c):
+    while data := c.recv(100):
+        c.sendall(data)
+s = socket.create_server((sys.argv[1], 7000))
+while True:
+    threading.Thread(target=answer, args=(s.accept()[0],), daemon=True).start()
+`;
+
+/** Connects as often as it is told, tries five times more, and asks again on what it has. */
+const CONNECT_MANY = `
+import socket, sys
+def ask(s):
+    s.sendall(b"anybody?")
+    return s.recv(100) == b"anybody?"
+def connect(timeout):
+    try:
+        return socket.create_connection((sys.argv[1], 7000), timeout)
+    except TimeoutError:
+        return None
+first = [connect(5) for i in range(int(sys.argv[2]))]
+print(sum(ask(s) for s in first), sum(connect(0.2) is not None for i in range(5)))
+print(sum(ask(s) for s in first))
+`;
+
+rootTest(
+  "conntrack: a table full of agreed connections refuses others by name, and those there go on",
+  () =>
+    withLab(async (lab) => {
+      const { a, b } = await twoHosts(lab, { flows: false });
+      const { denovs } = lab;
+      await addFlows(lab, [
+        [`in_port(1),${ARP}`, "2"],
+        [`in_port(2),${ARP}`, "1"],
+        [`in_port(1),${IPV4}`, "ct(commit,zone=1),2"],
+        [`in_port(2),recirc_id(0),${IPV4}`, "ct(zone=1),recirc(1)"],
+        [`in_port(2),recirc_id(1),ct_state(+est),${IPV4}`, "1"],
+      ]);
+      await denovs.cli("ct-maxconns", "br0", "50");
+      b.start(["/usr/bin/python3", "-c", TCP_ECHO, "10.0.0.2"]);
+      await listens(b, 7000);
+      assert.equal(await python(a, CONNECT_MANY, "10.0.0.2", "50"), "50 0\n50");
+      const { drops } = (await denovs.show("br0")).counters as { drops: Record<string, number> };
+      // A busy machine's SYN may be sent again.
+      assert.ok(drops["ct-table-full"]! >= 5, JSON.stringify(drops));
+      const stats = JSON.parse(await denovs.cli("ct-stats", "br0", "--json")).packets;
+      assert.deepEqual([stats.insert, stats.early_drop], [50, 0]);
+      assert.equal(stats.insert_failed, drops["ct-table-full"]);
       await assertAccounts(lab);
     }),
 );

@@ -1,6 +1,7 @@
 /** The program under test: one daemon with its own state and socket, and clients of it. */
 import assert from "node:assert/strict";
 import { connect } from "../../daemon/client.ts";
+import { assertDaemonBalanced } from "../../daemon/testing/balance.ts";
 import { eventually, type Finished, run, signalTo } from "./process.ts";
 
 const ROOT = new URL("../..", import.meta.url).pathname;
@@ -98,16 +99,20 @@ export class Denovs {
     }, { timeoutMs: 20_000 });
   }
 
-  /** SIGTERM (or another signal) and its exit status. */
+  /** Checks the accounts; SIGTERM (or another signal) and its exit status. */
   async end(signal: Deno.Signal = "SIGTERM"): Promise<number | undefined> {
     const child = this.#child;
     if (!child) return undefined;
     this.#child = undefined;
-    signalTo(child, signal);
-    const timer = setTimeout(() => signalTo(child, "SIGKILL"), 8000);
-    const { code } = await child.status;
-    clearTimeout(timer);
-    return code;
+    try {
+      await assertDaemonBalanced(this.socket);
+    } finally {
+      signalTo(child, signal);
+      const timer = setTimeout(() => signalTo(child, "SIGKILL"), 8000);
+      await child.status;
+      clearTimeout(timer);
+    }
+    return (await child.status).code;
   }
 
   /** `kill -9`, and waits until it is gone. */
@@ -149,6 +154,12 @@ export class Denovs {
     const done = await this.try(args);
     assert.equal(done.code, 0, `denovs ${args.join(" ")}: ${done.stderr}${done.stdout}`);
     return done.stdout;
+  }
+
+  /** Carries out configuration commands, one a line, all in one step. */
+  async batch(lines: readonly string[]): Promise<void> {
+    const done = await this.try(["batch", "-"], lines.join("\n") + "\n");
+    assert.equal(done.code, 0, `denovs batch: ${done.stderr}${done.stdout}`);
   }
 
   /** Runs a client command that must be refused with exit status 1 and one line; that line. */

@@ -117,25 +117,26 @@ export class Namespace {
 
   /** One of the kernel's counters (nstat names), absolute. */
   async counter(name: string): Promise<number> {
-    const { stdout } = await this.run(["nstat", "-a", "-s", "-z", name]);
-    return Number(new RegExp(`^${name}\\s+(\\d+)`, "m").exec(stdout)?.[1] ?? NaN);
+    return await this.#sumOf([name]);
   }
 
   /** Checksum errors that the host counted: TCP, UDP and IP, v4 and v6, ICMP. */
   async checksumErrors(): Promise<number> {
-    let sum = 0;
-    for (
-      const name of [
-        "TcpInCsumErrors",
-        "UdpInCsumErrors",
-        "IcmpInCsumErrors",
-        "IpExtInCsumErrors",
-        "Udp6InCsumErrors",
-      ]
-    ) {
-      sum += await this.counter(name);
-    }
-    return sum;
+    return await this.#sumOf([
+      "TcpInCsumErrors",
+      "UdpInCsumErrors",
+      "IcmpInCsumErrors",
+      "IpExtInCsumErrors",
+      "Udp6InCsumErrors",
+    ]);
+  }
+
+  /** Of counters; NaN if one is not there. */
+  async #sumOf(names: readonly string[]): Promise<number> {
+    const { stdout } = await this.run(["nstat", "-a", "-s", "-z", ...names]);
+    return names.reduce((sum, name) => {
+      return sum + Number(new RegExp(`^${name}\\s+(\\d+)`, "m").exec(stdout)?.[1] ?? NaN);
+    }, 0);
   }
 }
 

@@ -4,7 +4,7 @@ import { readCapture, writePcap } from "../../datapath/capture/pcap.ts";
 import { THREADS } from "./denovs.ts";
 import { rootTest, withLab } from "./lab.ts";
 import { eventually } from "./process.ts";
-import { assertAccounts, sendTcp, serveTcp, twoHosts } from "./traffic.ts";
+import { assertAccounts, sendFrames, sendTcp, serveTcp, twoHosts } from "./traffic.ts";
 
 rootTest(
   "patch: three datapaths in a ring carry ping and TCP, offloads on",
@@ -65,6 +65,47 @@ rootTest(
       assert.ok(
         (ports.find(({ name }) => name === "p01")?.counters?.drops["patch-no-peer"] ?? 0) >= 1,
       );
+    }),
+);
+
+rootTest(
+  "patch: a packet that would go round for ever ends as patch-loop, others go on",
+  () =>
+    withLab(async (lab) => {
+      const { a } = await twoHosts(lab);
+      const { denovs } = lab;
+      // Two cables between br0 and br1; and one, both ends of which are ports of br0.
+      await denovs.batch([
+        "dp-add br1",
+        "port-add br0 p0 --port-no 3 --type patch peer=p1",
+        "port-add br1 p1 --port-no 1 --type patch peer=p0",
+        "port-add br0 q0 --port-no 4 --type patch peer=q1",
+        "port-add br1 q1 --port-no 2 --type patch peer=q0",
+        "port-add br0 r0 --port-no 5 --type patch peer=r1",
+        "port-add br0 r1 --port-no 6 --type patch peer=r0",
+        "flow-del br0 in_port(1)",
+        "flow-add br0 in_port(1),eth_type(0x0800) 2",
+        "flow-add br0 in_port(1),eth_type(0x0806) 2",
+        "flow-add br0 in_port(1),eth_type(0x88b5) 3",
+        "flow-add br1 in_port(1) 2",
+        "flow-add br0 in_port(4) 3",
+        "flow-add br0 in_port(1),eth_type(0x88b6) 5",
+        "flow-add br0 in_port(6) 5",
+        "flow-add br0 in_port(5) 6",
+      ]);
+      const frame = (type: string): string => "02000000009902000000009a" + type + "00".repeat(46);
+      const frames = [frame("88b5"), frame("88b5"), frame("88b6")];
+      assert.equal(await sendFrames(a, frames), frames.length);
+      const counters = await eventually("all have come to an end", async () => {
+        const { counters } = await denovs.show();
+        return counters.drops["patch-loop"] === frames.length && counters;
+      });
+      // Of its 30 cables a packet crosses 15 out of br1; the other one comes to br0 each time.
+      const other = await denovs.show("br1");
+      assert.equal(other.counters["received"], 2 * 15);
+      assert.ok(counters["received"]! >= 2 * (1 + 15) + (1 + 30), JSON.stringify(counters));
+      assert.equal(await a.ping("10.0.0.2"), 3);
+      for (const dp of ["br0", "br1"]) await assertAccounts(lab, dp);
     }),
 );
 

@@ -37,7 +37,8 @@ rootTest(
           "--type",
           "udp",
           `remote=127.0.0.1:${other}`,
-          `local_port=${own}`,
+          `local=:${own}`,
+          "segment=7",
         );
         await denovs.cli("flow-add", dp, "in_port(1)", "2");
         await denovs.cli("flow-add", dp, "in_port(2)", "1");

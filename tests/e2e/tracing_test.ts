@@ -136,3 +136,42 @@ rootTest(
       assert.deepEqual((await lab.denovs.show()).counters, before);
     }),
 );
+
+rootTest(
+  "trace: what is longer than the outgoing device's MTU is dropped, as in truth",
+  () =>
+    withLab(async (lab) => {
+      const { a } = await twoHosts(lab);
+      const drops = async (size: string): Promise<string[]> => {
+        const words = ["trace", "br0", "in_port(1)", "--len", size, "--json"];
+        const { traces: [trace] } = JSON.parse(await lab.denovs.cli(...words));
+        return trace.drops.map(({ reason }: { reason: string }) => reason);
+      };
+      assert.deepEqual(await drops("1514"), []);
+      assert.deepEqual(await drops("1515"), ["over-mtu"], a.port);
+      await assertAccounts(lab);
+    }),
+);
+
+rootTest(
+  "capture --samples: what psample actions take, with group and cookie",
+  () =>
+    withLab(async (lab) => {
+      const { a } = await twoHosts(lab);
+      const sampling = "sample(sample=100%,actions(trunc(60),psample(group=7,cookie=0xbeef))),2";
+      await lab.denovs.cli("flow-mod", "br0", "in_port(1)", sampling);
+      const send = (): Promise<unknown> => a.ping("10.0.0.2", { count: 1 });
+      const line = await during(lab, ["capture", "br0", "--samples", "icmp", "-n", "1"], send);
+      assert.match(line, / sample port 1 \(\S+\) group:7 cookie:0xbeef length:98 .*icmp\(type=8/);
+      const json = await during(lab, ["capture", "br0", "--samples", "-n", "1", "--json"], send);
+      const { event, group, cookie, packet, length } = JSON.parse(json);
+      assert.deepEqual([event, group, cookie], ["sample", 7, "beef"]);
+      assert.equal(packet.length / 2, Math.min(60, length));
+      const file = `${lab.folder}/samples.pcapng`;
+      await during(lab, ["capture", "br0", "--samples", "icmp", "-n", "1", "-w", file], send);
+      assert.deepEqual(await read(file, "frame.interface_name", "frame.comment", "icmp.type"), [
+        [a.port, "sample group:7 cookie:0xbeef", "8"],
+      ]);
+      await assertAccounts(lab);
+    }),
+);

@@ -15,7 +15,9 @@ import { SystemError } from "../../netdev/system_error.ts";
 import { createPersistentTap, TapQueue } from "../../netdev/tap.ts";
 import { TunnelInput } from "../../netdev/tunnel_input.ts";
 import { TunnelOutput } from "../../netdev/tunnel_output.ts";
-import { pathMtu, probePort } from "../../netdev/tunnel_socket.ts";
+import { routeTo } from "../../netdev/tunnel_route.ts";
+import { probePort } from "../../netdev/tunnel_socket.ts";
+import { closeSteering, openSteering } from "../../netdev/tunnel_steering.ts";
 import {
   openDescriptors,
   RecordingHost,
@@ -196,7 +198,7 @@ rootTest("faults: GenericNetlink, a lookup and a dump", () => {
   });
 });
 
-rootTest("faults: TunnelInput, TunnelOutput, probePort, pathMtu", () => {
+rootTest("faults: TunnelInput, TunnelOutput, probePort, routeTo, openSteering", () => {
   using _namespace = new TestNamespace();
   for (const carrier of ["udp", "gre"] as const) {
     for (const family of [4, 6] as const) {
@@ -208,9 +210,20 @@ rootTest("faults: TunnelInput, TunnelOutput, probePort, pathMtu", () => {
     }
   }
   everyFault(() => probePort(6, 4789));
+  everyFault(() => {
+    const opened = openSteering(2);
+    if (opened !== undefined) closeSteering(opened);
+  });
+  const steering = openSteering(2);
+  assert.ok(steering !== undefined);
+  for (const hasChecksum of [false, true]) {
+    const place = { carrier: "udp", family: 6, port: 4789, thread: 1, threads: 2 } as const;
+    everyFault(() => new TunnelInput({ ...place, steering, hasChecksum }).close());
+  }
+  closeSteering(steering);
   // A route that can't be asked for is as none.
   const before = openDescriptors();
-  assert.equal(pathMtu(Uint8Array.of(192, 0, 2, 1)), undefined);
+  assert.equal(routeTo(Uint8Array.of(192, 0, 2, 1)), undefined);
   assert.equal(openDescriptors(), before);
 });
 

@@ -14,7 +14,6 @@ export interface ConntrackDifference {
 }
 
 const SRC_NAT = 0x40;
-const DST_NAT = 0x80;
 
 export const CONNTRACK_DIFFERENCES: readonly ConntrackDifference[] = [
   {
@@ -27,11 +26,5 @@ export const CONNTRACK_DIFFERENCES: readonly ConntrackDifference[] = [
     kernel: "net/netfilter/nf_nat_ovs.c, nf_ct_nat",
     state: (bits, scenario, port) =>
       scenario === "destination translation" && port === 1 ? bits & ~SRC_NAT : bits,
-  },
-  {
-    what: "ICMP errors that were translated are neither +snat nor +dnat",
-    kernel: "net/netfilter/nf_nat_ovs.c, nf_ct_nat_execute",
-    state: (bits, scenario, port) =>
-      scenario === "an ICMP error through source translation" && port === 2 ? bits | DST_NAT : bits,
   },
 ];

@@ -1,5 +1,8 @@
 /** A conversation with the kernel's datapath by our commands, with ovs-dpctl as the witness. */
 
+import { CONNECTIONS } from "./kernel_script_connections.ts";
+import { LIMITS, METERS } from "./kernel_script_limits.ts";
+
 /** One line of it. */
 export interface Step {
   /** `denovs …` is run in the guest's own process, anything else as a program. */
@@ -186,4 +189,7 @@ const RIGHTS: readonly Step[] = [
   { line: "ovs-dpctl dump-dps", says: "" },
 ];
 
-export const SCRIPT: readonly Step[] = [...DATAPATHS, ...PORTS, ...FLOWS, ...FILES, ...RIGHTS];
+export const SCRIPT: readonly Step[] = [
+  ...[...DATAPATHS, ...PORTS, ...FLOWS, ...FILES, ...RIGHTS],
+  ...[...METERS, ...LIMITS, ...CONNECTIONS],
+];

@@ -23,12 +23,29 @@ export function whyNoKernel(kind: KernelKind): string | undefined {
 }
 
 /** Runs the guest script in a new machine. Throws with what it complains about. */
-export async function runGuest(kind: KernelKind, input: GuestInput): Promise<GuestOutput> {
+export function runGuest(kind: KernelKind, input: GuestInput): Promise<GuestOutput> {
+  return runInGuest(kind, { script: GUEST, input });
+}
+
+/** What a machine is to do. */
+export interface GuestTask {
+  /** Path of a script that reads FOLDER/in.json and writes FOLDER/out.json; FOLDER is its argument. */
+  readonly script: string;
+  readonly input: unknown;
+  /** Kernel modules besides those that kernel-vm loads. */
+  readonly modules?: readonly string[];
+}
+
+/** Runs a script in a new machine and returns what it has written. Throws with what it complains about. */
+export async function runInGuest<Output>(kind: KernelKind, task: GuestTask): Promise<Output> {
   const folder = Deno.makeTempDirSync({ prefix: "dnv-vm-" });
   try {
-    Deno.writeTextFileSync(`${folder}/in.json`, JSON.stringify(input));
-    const env = kind === "newer" ? await newerKernel() : {};
-    const deno = [Deno.execPath(), "run", "-A", "--no-check", GUEST, folder];
+    Deno.writeTextFileSync(`${folder}/in.json`, JSON.stringify(task.input));
+    const env = {
+      ...(kind === "newer" ? await newerKernel() : {}),
+      KERNEL_VM_MODULES: (task.modules ?? []).join(" "),
+    };
+    const deno = [Deno.execPath(), "run", "-A", "--no-check", task.script, folder];
     const machine = ["--with", kind === "newer" ? "tcg" : "uml", "--timeout", `${TIMEOUT_S}`];
     const { code, stdout, stderr } = await run(
       [TOOL, ...machine, "--share", folder, "--", ...deno],
@@ -38,7 +55,7 @@ export async function runGuest(kind: KernelKind, input: GuestInput): Promise<Gue
     if (code !== 0 || output === "") {
       throw new Error(`the guest ended with ${code}:\n${stdout}\n${stderr}`);
     }
-    return JSON.parse(output) as GuestOutput;
+    return JSON.parse(output) as Output;
   } finally {
     Deno.removeSync(folder, { recursive: true });
   }

@@ -81,6 +81,7 @@ function l4Bytes(spec: PacketSpec, isIpv6: boolean): { bytes: Uint8Array; checks
     view.setUint16(4, bytes.length);
     return { bytes, checksumAt: 6 };
   }
+  if (protocol === 136) return { bytes, checksumAt: 6 }; // UDP-Lite: the checksum covers all
   if (protocol !== 6) return { bytes, checksumAt: -1 };
   view.setUint32(4, (spec.seq ?? 0) >>> 0);
   view.setUint32(8, (spec.ack ?? 0) >>> 0);

@@ -5,6 +5,7 @@
 import type { SetAction } from "../../actions/actions.ts";
 import type { Attribute } from "../../fields/field_types.ts";
 import { attributeNamed, ENCAP, PACKET_TYPE } from "../../fields/fields.ts";
+import { wantLabels } from "../../fields/label_count.ts";
 import { KEY_SIZE, KEY_WORDS, VLAN_PRESENT, VLAN_TCI_AT } from "../../key.ts";
 import { completeTunnel, isWholeSet } from "../../actions/set_action.ts";
 import { failOpen, formatAttribute, scanAttribute } from "../attribute_text.ts";
@@ -33,6 +34,7 @@ function scanSet(context: ScanContext): SetAction {
   if (scanner.ended) failOpen(scanner, openAt, "set");
   scanner.expect(CLOSE, "after the field of set");
   if (attribute.name === "tunnel") completeTunnel(into.key, into.mask);
+  if (attribute.shape === "labels") wantLabels(into.key, into.mask, 0);
   // Bits outside of the mask say nothing.
   for (let index = 0; index < KEY_WORDS; index++) value[index]! &= mask[index]!;
   return { type: "set", attribute: attribute.name, value, mask };
