@@ -31,6 +31,12 @@ if (role.startsWith("packet-")) {
     );
     startVportWorker();
   });
+} else if (role.startsWith("upcalls-")) {
+  await runRole(async () => {
+    const { startHandlerWorker }: typeof import("./daemon/upcalls/handler_worker.ts") =
+      await import("./daemon/upcalls/handler_worker.ts" as string);
+    startHandlerWorker();
+  });
 } else if (role === "store") {
   await runRole(async () => {
     const { runStoreWorker }: typeof import("./daemon/store_worker.ts") = await import(

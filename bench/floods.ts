@@ -69,6 +69,8 @@ interface Moment {
   readonly drops: Readonly<Record<string, number>>;
   readonly rssMib: number;
   readonly flows: number;
+  readonly connections: number;
+  /** Fragments that wait. */
   readonly held: number;
 }
 
@@ -149,12 +151,14 @@ class FloodLab {
     await sleep(this.#seconds * 1000);
     const delivered = (await receivedFrames(this.#sink) - arrived) / (performance.now() - since);
     const after = await denovs.show();
+    const { count } = JSON.parse(await denovs.cli("ct-maxconns", "br0", "--json"));
     for (const each of running) await each.status;
     return {
       delivered: delivered * 1000,
       drops: difference(before.counters.drops, after.counters.drops),
       rssMib: rssMib(denovs.pid),
       flows: after.flows,
+      connections: count,
       held: after.counters["held"] ?? 0,
     };
   }
@@ -164,7 +168,7 @@ function print(results: ReadonlyMap<string, { alone: Moment; flooded: Moment }[]
   const rows = [...results].map(([name, rounds]) => {
     const alone = median(rounds.map((round) => round.alone.delivered));
     const flooded = median(rounds.map((round) => round.flooded.delivered));
-    const { drops, flows, held, rssMib: after } = rounds.at(-1)!.flooded;
+    const { drops, flows, connections, held, rssMib: after } = rounds.at(-1)!.flooded;
     const lost = Object.entries(drops).toSorted(([, a], [, b]) => b - a).slice(0, 3)
       .map(([reason, count]) => `${reason} ${count}`).join(", ");
     const before = rounds[0]!.alone.rssMib;
@@ -174,17 +178,12 @@ function print(results: ReadonlyMap<string, { alone: Moment; flooded: Moment }[]
       Math.round(flooded).toString(),
       `${Math.round(100 * flooded / alone)} %`,
       `${Math.round(before)} ${Math.round(after)}`,
-      `${flows} ${held}`,
+      `${flows} ${connections} ${held}`,
       lost,
     ];
   });
   const heads = [
-    "flood",
-    "alone/s",
-    "flooded/s",
-    "",
-    "RSS MiB",
-    "flows, held",
+    ...["flood", "alone/s", "flooded/s", "", "RSS MiB", "flows, connections, fragments"],
     "lost in the flood",
   ];
   for (const line of table(heads, rows)) say(line);

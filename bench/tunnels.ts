@@ -175,10 +175,13 @@ async function main(): Promise<number> {
 
 function report(results: ReadonlyMap<string, readonly Round[]>): void {
   const rate = (key: string): number => median((results.get(key) ?? []).map((r) => r.gigabits));
+  const cpu = (key: string): number => median((results.get(key) ?? []).map((r) => r.nsPerByte));
+  const ratio = (one: number, other: number): string =>
+    Number.isFinite(one / other) ? (one / other).toFixed(2) : "-";
   const rows = [...results].map(([key, rounds]) => {
     const way = key.split(" ")[1] ?? "";
     const rates = rounds.map((round) => round.gigabits);
-    const cost = median(rounds.map((round) => round.nsPerByte));
+    const cost = cpu(key);
     const against = (peer: string): string => {
       const theirs = rate(`${peer} ${way}`);
       return results.has(`${peer} ${way}`) ? (rate(key) / theirs).toFixed(2) : "-";
@@ -188,6 +191,7 @@ function report(results: ReadonlyMap<string, readonly Round[]>): void {
       rate(key).toFixed(2),
       `${Math.min(...rates).toFixed(2)}-${Math.max(...rates).toFixed(2)}`,
       Number.isNaN(cost) ? "-" : cost.toFixed(2),
+      ratio(cost, cpu(`ovs ${way}`)),
       against("kernel"),
       against("ovs"),
     ];
@@ -195,7 +199,15 @@ function report(results: ReadonlyMap<string, readonly Round[]>): void {
   say(
     "\nOne TCP stream through VXLAN, Gbit/s, median of the rounds; CPU of the switch's busiest thread",
   );
-  const head = ["switch, way", ">Gbit/s", ">spread", ">CPU ns/B", ">/kernel", ">/ovs"];
+  const head = [
+    "switch, way",
+    ">Gbit/s",
+    ">spread",
+    ">CPU ns/B",
+    ">/ovs",
+    ">Gbit/s /kernel",
+    ">/ovs",
+  ];
   for (const line of table(head, rows)) say(line);
   say(`load average ${Deno.loadavg().map((value) => value.toFixed(2)).join(" ")}`);
 }

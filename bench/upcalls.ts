@@ -15,7 +15,6 @@ import { Datapath, fromSavedDatapath } from "../daemon/model.ts";
 import { Log } from "../daemon/log.ts";
 import { addDatapath, addPort, outputs, startSwitch } from "../daemon/switch/testing.ts";
 import { DatapathUpcalls } from "../daemon/upcalls/datapath_upcalls.ts";
-import { HangWatch } from "../daemon/upcalls/hang_watch.ts";
 import { OfflineDatapath } from "../daemon/offline_backend.ts";
 import { IN_PORT_AT, KEY_WORDS } from "../datapath/key.ts";
 import { median, say } from "../tests/output.ts";
@@ -63,9 +62,8 @@ const upcalls = new DatapathUpcalls({
       return done;
     },
   },
-  nowMs: () => live.clock.nowMs(),
+  clock: live.clock,
   log: new Log(undefined, () => {}).module("upcalls"),
-  watch: new HangWatch(),
 });
 
 /** A flow for all of port 3, which the flood does not use. */
@@ -126,7 +124,7 @@ try {
   row("upcalls lost and counted", lost);
   row("flows now", running.table.count);
 } finally {
-  upcalls.close();
+  await upcalls.close();
   await live.stop();
   Deno.removeSync(folder, { recursive: true });
 }

@@ -1,5 +1,7 @@
 /** Commands on connections: ct-dump, ct-exp-dump, ct-flush, ct-stats, ct-bkts. */
 import { buildCommand, type Command } from "@stricli/core";
+import type { Methods } from "../daemon/api.ts";
+import { nextPiece } from "../daemon/dpctl_conntrack.ts";
 import { parseBucketWords, parseConnectionWords, parseZoneWords } from "../daemon/ct_words.ts";
 import {
   renderBuckets,
@@ -55,11 +57,26 @@ export const ctDump: Command<CliContext> = buildCommand<DumpFlags, string[], Cli
   docs: documentation(CT_DUMP),
   async func(flags, ...words): Promise<void> {
     const options = { verbose: flags.more === true, statistics: flags.statistics === true };
-    await this.session.submit(
-      flags,
-      { method: "ct-dump", params: parseConnectionWords(words) },
-      (result) => renderConnections(result, options),
-    );
+    const { session } = this;
+    const { output } = session;
+    // A piece at a time: all of them may be more than a text can hold.
+    let separator = '{\n  "connections": [';
+    let params: Methods["ct-dump"]["params"] | undefined = parseConnectionWords(words);
+    while (params !== undefined) {
+      const piece: Methods["ct-dump"]["result"] = await session.query(flags, "ct-dump", params);
+      if (flags.json !== true) output.print(renderConnections(piece, options));
+      else {
+        const texts = piece.connections.map((connection) =>
+          `\n    ${JSON.stringify(connection, null, 2).replaceAll("\n", "\n    ")}`
+        );
+        if (texts.length > 0) {
+          output.print(separator + texts.join(","));
+          separator = ",";
+        }
+      }
+      params = nextPiece(piece, params);
+    }
+    if (flags.json === true) output.print(separator === "," ? "\n  ]\n}\n" : `${separator}]\n}\n`);
   },
 });
 

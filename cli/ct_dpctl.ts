@@ -1,6 +1,5 @@
 /** Commands of ovs-dpctl on connections that are no other name of one of ours: they print what it does. */
 import { buildCommand, type Command } from "@stricli/core";
-import type { Executor } from "../daemon/api.ts";
 import { UsageError } from "../daemon/dpctl.ts";
 import { CONNTRACK_COMMANDS } from "../daemon/dpctl_conntrack.ts";
 import { ctWords } from "./ct_settings.ts";
@@ -37,17 +36,11 @@ export function dpctlCommand(name: string): Command<CliContext> {
       if (words.length < least) throw new UsageError(`${name} takes ${least} arguments at least`);
       if (words.length > most) throw new UsageError(`unexpected "${words[most]}"`);
       const { session } = this;
-      // What the request's result reads like is known only when it is there.
-      let text = "";
-      const executor: Executor = {
-        execute: async (method, params) => {
-          const result = await session.query(flags, method, params);
-          if (flags.json === true) text = `${JSON.stringify(result, null, 2)}\n`;
-          return result;
-        },
-      };
-      const rendered = await run({ words, flags: { statistics: false, more: false }, executor });
-      session.output.print(text || rendered);
+      await run(
+        words,
+        { statistics: false, more: false },
+        (request, render) => session.submit(flags, request, render),
+      );
     },
   });
 }

@@ -76,7 +76,7 @@ export function renderOverview(commands: Commands): string {
   let text = "denovs: a software switch\n\nUSAGE\n  denovs COMMAND [ARGUMENTS] [OPTIONS]\n";
   for (const [title, names] of COMMAND_GROUPS) {
     text += `\n${title.toUpperCase()}\n`;
-    for (const name of names) text += `  ${name.padEnd(12)} ${commands[name]!.brief}\n`;
+    for (const name of names) text += `  ${name.padEnd(14)} ${commands[name]!.brief}\n`;
   }
   const aliases = [...Object.keys(DPCTL_ALIASES), ...DPCTL_ONLY].join(" ");
   return text +

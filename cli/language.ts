@@ -3,6 +3,7 @@ import { buildCommand, type Command } from "@stricli/core";
 import { CommandError } from "../daemon/api.ts";
 import { toCommandError } from "../daemon/command_errors.ts";
 import { UsageError } from "../daemon/dpctl.ts";
+import { COMPOSED_SIZE_MAX } from "../datapath/compose/composed_size.ts";
 import type { Dialect } from "../datapath/fields/field_types.ts";
 import type { PortNames } from "../datapath/text/flow_text.ts";
 import { writePcap } from "../datapath/capture/pcap.ts";
@@ -243,7 +244,7 @@ interface NumberFlag {
   readonly optional: true;
 }
 
-function number(placeholder: string, brief: string, max = 65535 + 22): NumberFlag {
+function number(placeholder: string, brief: string, max = COMPOSED_SIZE_MAX): NumberFlag {
   const parse = (input: string): number => {
     const value = Number(input);
     if (/^(0x)?[0-9a-f]+$/i.test(input) && value <= max) return value;

@@ -1,5 +1,6 @@
 /** The command trace: a packet's way through a datapath, without sending it. */
 import { buildCommand, type Command } from "@stricli/core";
+import { COMPOSED_SIZE_MAX } from "../datapath/compose/composed_size.ts";
 import type { Methods, PacketTrace } from "../daemon/api.ts";
 import { UsageError } from "../daemon/dpctl.ts";
 import { renderTraces } from "../daemon/render/traces.ts";
@@ -40,7 +41,8 @@ const TRACE: CommandText = {
     "Lets a packet go through the datapath's own code and tells what it does: the packet's\n" +
     "key, each mask that is tried and in what the closest flow differs, the flow found, each\n" +
     "action with the bytes and fields that it changes, recirculations, and the ports reached or\n" +
-    "the reason of the drop. Nothing is sent, counted, learned or charged to a meter. The packet is\n" +
+    "the reason of the drop. Behind patch ports it goes on; of tunnel ports it tells the outer\n" +
+    "header. Nothing is sent, counted, learned or charged to a meter. The packet is\n" +
     "made of FLOW, or given in hexadecimal, or by a capture file; FLOW then has its metadata\n" +
     "(in_port, skb_mark, tunnel, ct_state ...). Without a daemon the saved flows are used.\n" +
     "--dot and --svg draw the way as a graph. -m shows whole packets.",
@@ -156,6 +158,6 @@ async function draw(traces: readonly PacketTrace[], isSvg: boolean): Promise<str
 
 function parseSize(input: string): number {
   const value = Number(input);
-  if (/^\d{1,5}$/.test(input) && value <= 65549) return value;
-  throw new UsageError(`"${input}" is not a number of bytes (0 ... 65549)`);
+  if (/^\d{1,5}$/.test(input) && value <= COMPOSED_SIZE_MAX) return value;
+  throw new UsageError(`"${input}" is not a number of bytes (0 ... ${COMPOSED_SIZE_MAX})`);
 }

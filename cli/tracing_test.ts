@@ -67,6 +67,40 @@ Deno.test("trace: text, JSON and graph", async () => {
   assert.match(dot, /label="flow\\nin_port\(1\),eth\(\),\\""/);
 });
 
+Deno.test("trace: what lies behind a port is told in text and graph", async () => {
+  const output = { portNo: 2, port: "p2", size: 14, packet: "00".repeat(14) };
+  const outer = {
+    from: null,
+    to: "192.0.2.2",
+    protocol: "udp" as const,
+    port: 4789,
+    key: 7,
+    tos: 0x20,
+    ttl: 64,
+    flags: ["df"],
+    mark: 9,
+    header: "0800000000000700",
+    size: 50,
+  };
+  const { passes: [pass] } = TRACE;
+  const last = { ...pass!, steps: [], outputs: [{ ...output, outer }] };
+  const next = { ...TRACE, dp: "br1", passes: [last] };
+  const first = { ...pass!, steps: [], outputs: [{ ...output, next }] };
+  const answer = { trace: { traces: [{ ...TRACE, passes: [first] }] } };
+  const { printed } = await runCli(["trace", "in_port(1)"], answer);
+  assert.match(
+    printed,
+    /\n {4}to port 2 \(p2\): 14 bytes\n {6}packet from port 1 \(p1\) of datapath br1\n/,
+  );
+  const sent =
+    "sent as (no route) -> 192.0.2.2, udp port 4789, key 7, ttl 64, tos 0x20, mark 9, df, " +
+    "header 0800000000000700, 50 bytes";
+  assert(printed.includes(sent), printed);
+  const dot = toDot(answer.trace.traces);
+  assert.match(dot, /of datapath br1/);
+  assert.match(dot, /\(no route\) -> 192\.0\.2\.2, key 7/);
+});
+
 Deno.test("toSvg: a picture of a graph", async () => {
   const svg = await toSvg(toDot([TRACE]));
   assert.match(svg, /<svg [\s\S]*port 2 \(p2\)[\s\S]*<\/svg>/);
@@ -112,4 +146,7 @@ Deno.test("capture: a line for each packet", () => {
     line,
     /^22:13:20\.500 drop port 3 \(p3\) port-down length:60 recirc_id\(0\),in_port\(3\)/,
   );
+  const { reason: _reason, meaning: _meaning, ...others } = captured;
+  const sample = renderCaptured({ ...others, event: "sample", group: 7, cookie: "beef" });
+  assert.match(sample, /^22:13:20\.500 sample port 3 \(p3\) group:7 cookie:0xbeef length:60 /);
 });

@@ -27,7 +27,8 @@ import { flowScope, stageRequest } from "./requests.ts";
 import { PacketTracing } from "./trace.ts";
 import { Transaction } from "./transaction.ts";
 import { VERSION } from "./version.ts";
-import { composeFrame } from "../datapath/compose/compose.ts";
+import { composeFlowFrame } from "../datapath/compose/compose_flow.ts";
+import { CT_STATE_AT, DP_HASH_AT, RECIRC_ID_AT } from "../datapath/key.ts";
 import { parseFlow } from "../datapath/text/flow_text.ts";
 
 export interface ConfigurationHooks {
@@ -198,11 +199,17 @@ export class Configuration implements Executor {
   ): Promise<Record<string, never>> {
     if (this.#backend.offline) refuse("ENOTCONN", "no daemon is running to receive frames");
     const { datapath, port } = findDummy(this.#model, name);
+    const keys: (Int32Array | undefined)[] = [];
     const bytes = frames.map((text) => {
-      if (/^[0-9a-f\s]+$/i.test(text)) return parseHex(text);
-      return composeFrame(parseFlow(text, { names: datapath }).key, size);
+      if (/^[0-9a-f\s]+$/i.test(text)) {
+        keys.push(undefined);
+        return parseHex(text);
+      }
+      const flow = parseFlow(text, { names: datapath });
+      keys.push(metadataOf(flow.key));
+      return composeFlowFrame(flow, { size, names: datapath }).frame;
     });
-    await datapath.backend.command(port.portNo, "inject", { frames: bytes });
+    await datapath.backend.command(port.portNo, "inject", { frames: bytes, keys });
     return {};
   }
 }
@@ -213,6 +220,14 @@ function checkLine(line: number, check: () => void): void {
   } catch (error) {
     throw toCommandError(error, { line });
   }
+}
+
+/** What a device can say of a packet of such a flow: the tunnel that it came through, mark and priority. */
+function metadataOf(flowKey: Int32Array): Int32Array {
+  const key = flowKey.slice();
+  const view = new DataView(key.buffer);
+  for (const at of [RECIRC_ID_AT, DP_HASH_AT, CT_STATE_AT]) view.setUint32(at, 0);
+  return key;
 }
 
 function parseHex(text: string): Uint8Array {

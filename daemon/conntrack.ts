@@ -17,22 +17,29 @@ import { checkZone, parseFilter } from "../datapath/conntrack/filter_text.ts";
 import { CONNECTIONS_MAX_DEFAULT, CONNECTIONS_MAX_LIMIT } from "../datapath/conntrack/layout.ts";
 import { TCP_STATE_NAMES } from "../datapath/conntrack/tcp_states.ts";
 
+/** Connections in a piece of a dump, and at most a slice more: some megabytes of JSON. */
+const PIECE = 8192;
+
 /** The first record: where a walk over all connections begins. */
 const FIRST = 1;
 
 export async function dumpConnections(
   backend: Backend,
   model: Model,
-  { dp, ...texts }: Methods["ct-dump"]["params"],
+  { dp, from = FIRST, ...texts }: Methods["ct-dump"]["params"],
 ): Promise<Methods["ct-dump"]["result"]> {
   const { control, nowMs } = liveConntrack(findDatapath(model, dp), "dumped");
   const filter = parseFilter(texts);
+  if (!Number.isInteger(from) || from < FIRST) {
+    refuse("EINVAL", `from must be what the piece before gave as next: current value is ${from}`);
+  }
   const connections: PlainConnection[] = [];
-  for (let at = FIRST; at !== 0;) {
+  for (let at = from;;) {
     at = control.dump(nowMs(), filter, at, (one) => connections.push(plainConnection(one)));
+    if (at === 0) return { connections };
+    if (connections.length >= PIECE) return { connections, next: at };
     await backend.rest();
   }
-  return { connections };
 }
 
 export function dumpExpected(

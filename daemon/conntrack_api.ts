@@ -41,10 +41,17 @@ export interface ConnectionParams extends DpParams {
 
 /** Methods on connections. */
 export interface ConntrackMethods {
-  /** Gives the connections that ct actions have committed. */
+  /** Gives the connections that ct actions have committed, in pieces: a table may have millions. */
   "ct-dump": {
-    params: ConnectionParams;
-    result: { connections: readonly PlainConnection[] };
+    params: ConnectionParams & {
+      /** Where to go on: `next` of the piece before. */
+      from?: number | undefined;
+    };
+    result: {
+      connections: readonly PlainConnection[];
+      /** Where to go on; absent: that was all. */
+      next?: number;
+    };
   };
   /** Gives the connections that helpers expect. */
   "ct-exp-dump": {

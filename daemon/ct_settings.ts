@@ -41,6 +41,10 @@ export function setTimeouts(
   if (created && Object.keys(timeouts).length >= POLICIES_MAX) {
     refuse("ENOSPC", `${doing}: there are ${POLICIES_MAX} policies, the most there can be`);
   }
+  const number = datapath.backend.timeoutPolicy?.(policy);
+  if (number === 0 && policy !== DEFAULT_POLICY) {
+    refuse("ENOSPC", `${doing}: flows name ${POLICIES_MAX} others, which may come to be`);
+  }
   const merged = { ...timeouts[policy], ...parseTimeouts(seconds) };
   change(transaction, datapath, { timeouts: { ...timeouts, [policy]: merged } });
   return { created };

@@ -116,3 +116,16 @@ Deno.test("connection tracking that an older version saved has the other setting
   assert.deepEqual(record.conntrack, { ...CONNTRACK_DEFAULTS, connectionsMax: 5 });
   assert.deepEqual(fromSavedDatapath(toSavedDatapath(record)).conntrack, record.conntrack);
 });
+
+Deno.test("settings of a datapath that is made in the same batch reach it", async () => {
+  const { backend, configuration } = makeConfiguration();
+  const requests = [
+    { line: 1, method: "dp-add", params: { dp: "br0" } },
+    { line: 2, method: "ct-limit-set", params: { defaultLimit: 5 } },
+    { line: 3, method: "dp-set", params: { miss: "flood" } },
+  ] as const;
+  await configuration.execute("batch", { requests });
+  const events = backend.takeEvents();
+  assert.ok(events.includes("br0 limits 5 {}"), events.join("\n"));
+  assert.ok(events.some((event) => /^br0 .*flood/.test(event)), events.join("\n"));
+});

@@ -2,7 +2,6 @@
  * ovs-dpctl's commands on connections: words to a request, its result to the text that ovs-vswitchd
  * answers with. For the methods `dpctl/…` (dpctl_methods.ts) and for the command line.
  */
-import type { Executor } from "./api.ts";
 import type { ConntrackMethods } from "./conntrack_api.ts";
 import {
   parseBucketWords,
@@ -30,11 +29,27 @@ export interface ConntrackFlags {
   readonly more: boolean;
 }
 
-/** What a command runs with. */
-export interface ConntrackCall {
-  readonly words: readonly string[];
-  readonly flags: ConntrackFlags;
-  readonly executor: Executor;
+/** Carries a request out; `render` makes text of its result, `next` the request for what follows it. */
+export type Submit<Done> = <M extends keyof ConntrackMethods>(
+  request: { readonly method: M; readonly params: ConntrackMethods[M]["params"] },
+  render: (result: ConntrackMethods[M]["result"]) => string,
+  next?: Next<M>,
+) => Promise<Done>;
+
+/** Parameters for what comes behind a result; undefined: that was all. */
+type Next<M extends keyof ConntrackMethods> = (
+  result: ConntrackMethods[M]["result"],
+  params: ConntrackMethods[M]["params"],
+) => ConntrackMethods[M]["params"] | undefined;
+
+type Dump = ConntrackMethods["ct-dump"];
+
+/** What to ask for behind a piece of a dump; undefined: that was all. */
+export function nextPiece(
+  { next }: Dump["result"],
+  params: Dump["params"],
+): Dump["params"] | undefined {
+  return next === undefined ? undefined : { ...params, from: next };
 }
 
 /** A command: one request, and how its result reads. */
@@ -42,7 +57,12 @@ export interface ConntrackCommand {
   readonly usage: string;
   /** Fewest and most words besides options. */
   readonly count: readonly [number, number];
-  readonly run: (call: ConntrackCall) => Promise<string>;
+  /** Throws UsageError. */
+  readonly run: <Done>(
+    words: readonly string[],
+    flags: ConntrackFlags,
+    submit: Submit<Done>,
+  ) => Promise<Done>;
 }
 
 interface Form<M extends keyof ConntrackMethods> {
@@ -50,17 +70,18 @@ interface Form<M extends keyof ConntrackMethods> {
   readonly count: readonly [number, number];
   readonly params: (words: readonly string[]) => ConntrackMethods[M]["params"];
   readonly text: (result: ConntrackMethods[M]["result"], flags: ConntrackFlags) => string;
+  readonly next?: Next<M>;
 }
 
 function command<M extends keyof ConntrackMethods>(
   method: M,
-  { usage, count, params, text }: Form<M>,
+  { usage, count, params, text, next }: Form<M>,
 ): ConntrackCommand {
   return {
     usage,
     count,
-    run: async ({ words, flags, executor }) =>
-      text(await executor.execute(method, params(words)), flags),
+    run: (words, flags, submit) =>
+      submit({ method, params: params(words) }, (result) => text(result, flags), next),
   };
 }
 
@@ -85,6 +106,7 @@ export const CONNTRACK_COMMANDS: readonly (readonly [string, ConntrackCommand])[
       params: parseConnectionWords,
       text: (result, { statistics, more }) =>
         renderConnections(result, { statistics, verbose: more }),
+      next: nextPiece,
     }),
   ],
   [

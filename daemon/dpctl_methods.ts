@@ -13,7 +13,7 @@ import {
   UsageError,
   withDefaultVerb,
 } from "./dpctl.ts";
-import { CONNTRACK_COMMANDS } from "./dpctl_conntrack.ts";
+import { CONNTRACK_COMMANDS, type ConntrackCommand } from "./dpctl_conntrack.ts";
 import { renderCaches, renderDatapathList, renderDatapaths } from "./render/datapaths.ts";
 import { formatFlowInfo, formatStats, renderFlows } from "./render/flows.ts";
 
@@ -63,9 +63,30 @@ export const DPCTL_COMMANDS: ReadonlyMap<string, DpctlCommand> = new Map<string,
   ["del-flows", { usage: "[dp] [file]", count: [0, 2], run: delFlows }],
   ["cache-get-size", { usage: "[dp]", count: [0, 1], run: cacheGetSize }],
   ["cache-set-size", { usage: "dp cache <size>", count: [3, 3], run: cacheSetSize }],
-  ...CONNTRACK_COMMANDS,
+  ...CONNTRACK_COMMANDS.map(([name, { usage, count, run }]) =>
+    [name, { usage, count, run: (call: Call) => runConntrack(call, run) }] as const
+  ),
   ["list-commands", { usage: "", count: [0, 0], run: listCommands }],
 ]);
+
+function runConntrack(
+  { words, flags, executor }: Call,
+  run: ConntrackCommand["run"],
+): Promise<string> {
+  return run(
+    words,
+    flags,
+    async ({ method, params }, render, next) => {
+      let text = "";
+      for (let asked: typeof params | undefined = params; asked !== undefined;) {
+        const result: Methods[typeof method]["result"] = await executor.execute(method, asked);
+        text += render(result);
+        asked = next?.(result, asked);
+      }
+      return text;
+    },
+  );
+}
 
 /**
  * Runs `command` (without the prefix `dpctl/`) and returns what it prints, newline included.

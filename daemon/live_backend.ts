@@ -15,7 +15,6 @@ import { Slices } from "./slices.ts";
 import type { LooseDevice, StoreChange } from "./store.ts";
 import type { StoreClient } from "./store_client.ts";
 import type { LiveDatapath, Switch } from "./switch/switch.ts";
-import { loadHandler } from "./upcalls/loader.ts";
 import type { UpcallService } from "./upcalls/service.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import type { MeterConfig, MeterStats } from "../datapath/meters.ts";
@@ -57,9 +56,7 @@ export class LiveBackend implements Backend {
 
   /** Loaded, and forgotten: what it does when it is run is found out when it is set. */
   async checkHandler(path: string): Promise<string> {
-    const { handler, path: real } = await loadHandler(path);
-    handler.close?.();
-    return real;
+    return await this.#upcalls.check(path);
   }
 
   save(changes: readonly StoreChange[]): Promise<void> {
@@ -183,8 +180,8 @@ class LiveDatapathBackend implements DatapathBackend {
     return result;
   }
 
-  close(how: CloseMode): Promise<void> {
-    this.#upcalls.remove(this.#live);
-    return this.#live.close(how);
+  async close(how: CloseMode): Promise<void> {
+    await this.#upcalls.remove(this.#live);
+    await this.#live.close(how);
   }
 }

@@ -128,7 +128,16 @@ export class OfflineDatapath implements DatapathBackend {
   }
 
   handlerInfo(path: string): UpcallHandlerInfo {
-    return { path, state: "offline", reason: null, upcalls: 0, thrown: 0, refused: 0 };
+    return {
+      path,
+      state: "offline",
+      reason: null,
+      upcalls: 0,
+      thrown: 0,
+      refused: 0,
+      lost: 0,
+      restarts: 0,
+    };
   }
 
   readonly maxHeadroom = 0;

@@ -76,7 +76,7 @@ const SHAPES: Readonly<Record<MethodName, Shape>> = {
   "meter-mod": { dp: "string?", meter: "string" },
   "meter-del": { dp: "string?", meter: "number?", ifExists: "boolean?" },
   "meter-show": { dp: "string?", meter: "number?" },
-  "ct-dump": CONNECTIONS,
+  "ct-dump": { ...CONNECTIONS, from: "number?" },
   "ct-exp-dump": { dp: "string?", zone: "number?" },
   "ct-flush": CONNECTIONS,
   "ct-bkts": { dp: "string?", over: "number?" },

@@ -141,8 +141,11 @@ class Daemon {
     this.#undo.push(async () => {
       if (!await live.stop()) this.#logger.error("a packet thread does not end");
     });
-    const upcalls = new UpcallService({ live, log: this.#log.module("upcalls") });
-    store.watch(upcalls.watch.shared, this.#options.logFile);
+    const upcalls = new UpcallService({
+      live,
+      log: this.#log.module("upcalls"),
+      workerUrl: mainUrl,
+    });
     this.#undo.push(() => upcalls.close());
     await loadPluginFolder(live, this.#options.pluginDir, this.#logger);
     const backend = new LiveBackend(live, store, upcalls);

@@ -64,11 +64,6 @@ export class StoreClient {
     await this.#request({ op: "commit", id: this.#nextId });
   }
 
-  /** Has the Worker look after what the control isolate notes in `shared` (upcalls/hang_watch.ts). Without a log file, the log is stderr. */
-  watch(shared: SharedArrayBuffer, logFile: string | undefined): void {
-    this.#post({ op: "watch", shared, ...(logFile === undefined ? {} : { logFile }) });
-  }
-
   /** Resolves when everything posted is done and the file is closed. */
   async close(): Promise<void> {
     try {

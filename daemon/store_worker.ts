@@ -4,9 +4,7 @@
  * transaction is posted in pieces and answered once, when it is on the disk or rolled back.
  */
 import type { CommandError } from "./api.ts";
-import { Log } from "./log.ts";
 import { asCommandError, Store, type StoreChange } from "./store.ts";
-import { watchForHangs } from "./upcalls/hang_watch.ts";
 
 /** What the control isolate posts. `id` is echoed by the answer; pieces ("change") have none. */
 export type StoreRequest =
@@ -19,8 +17,6 @@ export type StoreRequest =
     readonly from: number;
     readonly countMax: number;
   }
-  /** Look after the control isolate (upcalls/hang_watch.ts), and log into this file, or to stderr. */
-  | { readonly op: "watch"; readonly shared: SharedArrayBuffer; readonly logFile?: string }
   | { readonly op: "change"; readonly changes: readonly StoreChange[] }
   | { readonly op: "commit"; readonly id: number }
   | { readonly op: "close"; readonly id: number };
@@ -58,21 +54,10 @@ class StoreWorker {
   /** Of the transaction in progress. */
   #begun = false;
   #failure: CommandError | undefined;
-  #endWatch: (() => void) | undefined;
 
   handle(request: StoreRequest): StoreReply | undefined {
     if (request.op === "change") {
       this.#change(request.changes);
-      return undefined;
-    }
-    if (request.op === "watch") {
-      const { shared, logFile } = request;
-      this.#endWatch = watchForHangs(shared, (level, text) => {
-        // Opened each time: it may have been moved away.
-        const log = new Log(logFile);
-        log.module("upcalls")[level](text);
-        log.close();
-      });
       return undefined;
     }
     try {
@@ -83,7 +68,7 @@ class StoreWorker {
     }
   }
 
-  #perform(request: Exclude<StoreRequest, { op: "change" | "watch" }>): unknown {
+  #perform(request: Exclude<StoreRequest, { op: "change" }>): unknown {
     switch (request.op) {
       case "open":
         this.#store = new Store(request.path);
@@ -95,7 +80,6 @@ class StoreWorker {
       case "commit":
         return this.#commit();
       case "close":
-        this.#endWatch?.();
         this.#store?.close();
         this.#store = undefined;
         return undefined;

@@ -11,7 +11,7 @@ import type { Datapath, Model } from "./model.ts";
 import { findDatapath, findPort } from "./names.ts";
 import { type PatchEnd, TracePorts } from "./trace_ports.ts";
 import { decodeActions } from "../datapath/actions/action_program.ts";
-import { composeFrame } from "../datapath/compose/compose.ts";
+import { composeFlowFrame } from "../datapath/compose/compose_flow.ts";
 import { DROP_REASONS } from "../datapath/drop_reasons.ts";
 import type { FlowTableWriter } from "../datapath/flow_table/writer.ts";
 import { extractKey } from "../datapath/extract/extract.ts";
@@ -23,11 +23,9 @@ import {
   IPV6_DST_AT,
   IPV6_SRC_AT,
   KEY_WORDS,
-  L3_PACKET,
   PORT_NONE,
   SKB_MARK_AT,
   SKB_PRIORITY_AT,
-  TCP_FLAGS_AT,
 } from "../datapath/key.ts";
 import { Packet } from "../datapath/packet/packet.ts";
 import { copyConnections } from "../datapath/trace/connections.ts";
@@ -162,6 +160,7 @@ class TraceRequest {
     const told = describeTrace(trace, {
       ...contextOf(stage),
       masks: await triedMasks(stage, trace, this.#count),
+      isTrial: true,
       beyond: (event) => beyond.get(event),
     });
     return isCut ? { ...told, cut: true } : told;
@@ -348,8 +347,11 @@ function packetsOf(datapath: Datapath, params: Methods["trace"]["params"]): Trac
     : portNumber(datapath, params.inPort);
   if (packets === undefined) {
     if (parsed === undefined) refuse("EINVAL", "a flow or packets are wanted to be traced");
-    const bytes = guard(() => composeFrame(parsed.key, size));
-    return [{ bytes, inPort, key: parsed.key, l3EthType: parsed.l3EthType }];
+    const { key, mask } = parsed;
+    const { frame, l3EthType } = guard(() =>
+      composeFlowFrame({ key, mask }, { size, names: datapath })
+    );
+    return [{ bytes: frame, inPort, key, l3EthType }];
   }
   if (packets.length > PACKETS_MAX) {
     refuse("E2BIG", `${packets.length} packets are too many at once (at most ${PACKETS_MAX})`);
@@ -365,17 +367,12 @@ function packetsOf(datapath: Datapath, params: Methods["trace"]["params"]): Trac
 function parsePacketFlow(
   datapath: Datapath,
   text: string,
-): { key: Int32Array; inPort: number; l3EthType: number | undefined } {
+): { key: Int32Array; mask: Int32Array; inPort: number } {
   const { key, mask } = guard(() => parseFlow(text, { names: datapath }));
   for (let word = 0; word < key.length; word++) key[word]! &= mask[word]!;
   const view = new DataView(key.buffer);
   const hasPort = new DataView(mask.buffer).getUint16(IN_PORT_AT) !== 0;
-  const isL3 = (view.getUint16(TCP_FLAGS_AT) & L3_PACKET) !== 0;
-  return {
-    key,
-    inPort: hasPort ? view.getUint16(IN_PORT_AT) : PORT_NONE,
-    l3EthType: isL3 ? view.getUint16(ETH_TYPE_AT) : undefined,
-  };
+  return { key, mask, inPort: hasPort ? view.getUint16(IN_PORT_AT) : PORT_NONE };
 }
 
 function portNumber(datapath: Datapath, text: string): number {

@@ -45,6 +45,8 @@ export class Transaction {
   readonly #mine: Set<Datapath> = new Set();
   readonly #tables: Set<FlowTableWriter> = new Set();
   readonly #created: Set<Datapath> = new Set();
+  /** What datapaths were made with here, by id: later requests may have changed it. */
+  readonly #madeWith: Map<string, DatapathRecord> = new Map();
   readonly #changes: StoreChange[] = [];
   /** Datapaths whose handler is loaded again, also from the same file: it may have changed. */
   readonly #reloaded: Set<string> = new Set();
@@ -75,6 +77,7 @@ export class Transaction {
   async addDatapath(record: DatapathRecord): Promise<Datapath> {
     const datapath = new Datapath(record, await this.backend.addDatapath(record));
     this.#created.add(datapath);
+    this.#madeWith.set(record.id, record);
     this.#replace(datapath);
     this.save({ op: "dp-put", datapath: toSavedDatapath(record) });
     return datapath;
@@ -189,8 +192,9 @@ export class Transaction {
     for (const datapath of this.#mine) this.#publishMeters(datapath);
     for (const table of this.#tables) table.commit();
     for (const datapath of this.#after.values()) {
-      const old = this.#find(datapath.record.id, this.#before);
-      if (old !== undefined && old !== datapath) await this.#publishSettings(datapath, old.record);
+      const { id } = datapath.record;
+      const old = this.#find(id, this.#before)?.record ?? this.#madeWith.get(id);
+      if (old !== undefined && old !== datapath.record) await this.#publishSettings(datapath, old);
     }
     for (const move of late) await this.#quietly(`detach ${move.port.name}`, detach(move));
     for (const datapath of [...this.#before.values(), ...this.#created]) {

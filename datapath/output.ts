@@ -206,6 +206,11 @@ export class Outputs implements ActionHost, SegmentSink {
       this.#accounts.txDropped(port.portNo, L3_PACKET, packet);
       return;
     }
+    // The other check leaves room for an Ethernet header.
+    if (packet.isL3 && port.mtu !== undefined && isOverMtu(packet, port.mtu)) {
+      this.#accounts.txDropped(port.portNo, OVER_MTU, packet);
+      return;
+    }
     if (packet.gsoType !== GSO_NONE) {
       // The kernel takes no encapsulated train from a user program: there is no type for it.
       if (port.takesSegmentTrains && !isEncapsulated(packet)) this.#send(packet, port);

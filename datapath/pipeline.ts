@@ -22,9 +22,8 @@ import type { MacTable } from "./mac_table.ts";
 import type { MeterReader } from "./meters.ts";
 import type { PacketObserver } from "./observer.ts";
 import { type OutputPort, Outputs, type PipelineHost, random32 } from "./output.ts";
-import { FRAME_SIZE_MAX, GSO_NONE, type Packet } from "./packet/packet.ts";
+import { FRAME_SIZE_MAX, type Packet } from "./packet/packet.ts";
 import { type InjectedPacket, type UpcallAction, UpcallProducer } from "./upcall_ring.ts";
-import { UpcallSegments } from "./upcall_segments.ts";
 
 export type { OutputPort, PipelineHost } from "./output.ts";
 
@@ -109,7 +108,6 @@ export class Pipeline {
   #nowMs = 0;
   #miss: MissAction = "drop";
   readonly #upcalls: UpcallProducer | undefined;
-  readonly #upcallSegments: UpcallSegments | undefined;
   #upcallMode: UpcallMode = "off";
   /** By port number, 1: its misses are not handed over. Undefined: all are. */
   #quiet: Uint8Array | undefined;
@@ -130,7 +128,6 @@ export class Pipeline {
       : new CtActions({ ...options.conntrack, random, accounts: this.#accounts });
     const meters = options.meters;
     this.#upcalls = options.upcalls === undefined ? undefined : new UpcallProducer(options.upcalls);
-    this.#upcallSegments = this.#upcalls && new UpcallSegments(this.#outputs, this.#upcalls);
     this.#upcallAction = {
       words: options.table.actionWords,
       at: 0,
@@ -455,8 +452,7 @@ export class Pipeline {
     keep: number,
     action: UpcallAction | undefined,
   ): boolean {
-    const upcalls = packet.gsoType === GSO_NONE ? this.#upcalls : this.#upcallSegments;
-    const isTaken = upcalls?.push(packet, keys, keyAt, keep, action) ?? false;
+    const isTaken = this.#upcalls?.push(packet, keys, keyAt, keep, action) ?? false;
     if (isTaken) this.#accounts.upcalled(packet.inPort);
     else this.#accounts.upcallFailed(packet.inPort);
     if (this.#observer !== undefined) this.#observer.upcalled(packet, isTaken);

@@ -23,11 +23,8 @@ export interface Kind {
 }
 
 const EXE = "dist/denovs";
-const CORES = Math.min(4, navigator.hardwareConcurrency);
-/** Of tests that work. */
-const BUSY_JOBS = CORES;
-/** Of tests that wait more than they work, each in namespaces of its own. */
-const WAITING_JOBS = CORES + 1;
+/** More than one in any case: tests wait as well. */
+const JOBS = Math.max(2, Math.min(4, navigator.hardwareConcurrency));
 const UNITS = [
   "cli/",
   "daemon/",
@@ -40,9 +37,11 @@ const UNITS = [
 /** Of these the tests that start processes, make namespaces, or wait for what hangs: seconds each. */
 const LIVE = [
   "daemon/run_test.ts",
+  "daemon/switch/allocations_test.ts",
   "daemon/switch/async_port_test.ts",
   "daemon/switch/devices_test.ts",
   "daemon/switch/hang_test.ts",
+  "daemon/testing/",
   "daemon/upcalls/upcalls_test.ts",
   "examples/",
   "netdev/packet_socket_test.ts",
@@ -67,7 +66,7 @@ export const KINDS: readonly Kind[] = [
     about: "unit and property tests of datapath/, with no permission",
     paths: ["datapath/"],
     permissions: ["--no-prompt"],
-    jobs: BUSY_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
@@ -75,14 +74,14 @@ export const KINDS: readonly Kind[] = [
     about: "unit tests of everything else",
     paths: UNITS,
     except: LIVE,
-    jobs: WAITING_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
     name: "live",
     about: "those of them that start processes, use devices or wait for what hangs",
     paths: LIVE,
-    jobs: WAITING_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
@@ -95,7 +94,7 @@ export const KINDS: readonly Kind[] = [
     name: "fuzz",
     about: "hostile packets and messages",
     paths: ["tests/fuzz/"],
-    jobs: BUSY_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
@@ -115,7 +114,7 @@ export const KINDS: readonly Kind[] = [
     name: "oracle",
     about: "same input to Open vSwitch, same answers",
     paths: ["tests/oracle/"],
-    jobs: BUSY_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
@@ -128,7 +127,7 @@ export const KINDS: readonly Kind[] = [
     name: "golden",
     about: "text cases with a virtual clock",
     paths: ["tests/golden/"],
-    jobs: BUSY_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
@@ -141,7 +140,7 @@ export const KINDS: readonly Kind[] = [
     name: "golden-exe",
     about: `the same with ${EXE}`,
     paths: ["tests/golden/"],
-    jobs: BUSY_JOBS,
+    jobs: JOBS,
     env: { DENOVS_EXE: EXE },
     byDefault: true,
   },
@@ -149,14 +148,14 @@ export const KINDS: readonly Kind[] = [
     name: "e2e",
     about: "real devices in network namespaces, from the sources",
     paths: ["tests/e2e/"],
-    jobs: WAITING_JOBS,
+    jobs: JOBS,
     byDefault: true,
   },
   {
     name: "e2e-threads-2",
     about: "the same with two packet threads",
     paths: ["tests/e2e/"],
-    jobs: WAITING_JOBS,
+    jobs: JOBS,
     env: { DENOVS_TEST_THREADS: "2" },
     byDefault: true,
   },
@@ -164,7 +163,7 @@ export const KINDS: readonly Kind[] = [
     name: "e2e-exe",
     about: `the same with ${EXE}`,
     paths: ["tests/e2e/"],
-    jobs: WAITING_JOBS,
+    jobs: JOBS,
     env: { DENOVS_EXE: EXE },
     byDefault: true,
   },

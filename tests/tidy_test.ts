@@ -178,6 +178,20 @@ Deno.test("tidy: tests run packets only where the accounts are checked", () => {
   assert.deepEqual(wrong.filter((place) => !helpers.test(place)), []);
 });
 
+Deno.test("tidy: every benchmark task is in docs/testing.md, and runs a file that exists", () => {
+  const config: unknown = JSON.parse(Deno.readTextFileSync(ROOT + "deno.json"));
+  assert.ok(typeof config === "object" && config !== null && "tasks" in config);
+  const tasks = Object.entries(config.tasks as Readonly<Record<string, string>>)
+    .filter(([name]) => name.startsWith("bench:"));
+  const listed = Deno.readTextFileSync(ROOT + "docs/testing.md").matchAll(/^\| `(bench:\w+)`/gm);
+  assert.deepEqual(
+    [...listed].map(([, name]) => name).toSorted(),
+    tasks.map(([name]) => name).toSorted(),
+  );
+  const files = tasks.map(([, command]) => command.split(" ").at(-1) ?? "");
+  assert.deepEqual(files.filter((path) => !FILES.includes(path)), []);
+});
+
 Deno.test("tidy: file names are snake_case", () => {
   const wrong = SOURCES.filter(({ path }) => !/^([a-z0-9_]+\/)*[a-z0-9_]+\.ts$/.test(path));
   assert.deepEqual(wrong.map(({ path }) => path), []);

@@ -210,6 +210,7 @@ const NETLINK = `
 \`flow-parse\` prints, and takes, a flow as a JSON object from attribute to value, or to an object of
 its fields. A masked value is \`{"value": …, "mask": …}\`; numbers wider than 32 bits, addresses and
 flags are strings; tags (\`vlan\`), labels (\`mpls\`) and Geneve options are arrays. Actions are an array
-of objects with a \`type\`. Netlink attributes are those of uapi/linux/openvswitch.h; where the kernel
-and ovs-vswitchd's own datapath number differently, \`--dialect\` says whose are meant.
+of objects with a \`type\`: addresses in them are strings too, other bytes hexadecimal digits. Netlink
+attributes are those of uapi/linux/openvswitch.h; where the kernel and ovs-vswitchd's own datapath
+number differently, \`--dialect\` says whose are meant.
 `;

@@ -8,7 +8,9 @@
  * - `sent`: {@link DummySent}, what has been sent since the last `take`; `take`: the same, and forgets it.
  */
 import { type DropReason, dropReason } from "../datapath/drop_reasons.ts";
-import { FRAME_SIZE_MAX, type Packet } from "../datapath/packet/packet.ts";
+import { setMetadataFromKey } from "../datapath/fields/key_metadata.ts";
+import { KEY_WORDS } from "../datapath/key.ts";
+import { FRAME_SIZE_MAX, type Packet, WIDE_METADATA_FROM } from "../datapath/packet/packet.ts";
 import { optionReader } from "./options.ts";
 import { PcapFile } from "./pcap_file.ts";
 import type {
@@ -36,6 +38,11 @@ export interface DummyInject {
   readonly thread?: number;
   /** Offload state of every frame (datapath/packet/packet.ts). */
   readonly offload?: DummyOffload;
+  /**
+   * Metadata of each frame, the tunnel that it came through above all, as keys of KEY_WORDS words have
+   * it; undefined: none.
+   */
+  readonly keys?: readonly (Int32Array | undefined)[];
 }
 
 export interface DummyOffload {
@@ -48,14 +55,22 @@ export interface DummyOffload {
 export interface DummySent {
   /** In the order of sending, over all threads. */
   readonly frames: Uint8Array[];
+  /** For each frame the tunnel that set(tunnel) had said, as a key without anything else; undefined: none. */
+  readonly tunnels: (Int32Array | undefined)[];
   /** Frames that did not fit into the record and are lost. */
   readonly forgotten: number;
 }
 
 /** What one thread has recorded. */
 interface ThreadSent {
-  readonly frames: { readonly order: number; readonly frame: Uint8Array }[];
+  readonly frames: RecordedFrame[];
   readonly forgotten: number;
+}
+
+interface RecordedFrame {
+  readonly order: number;
+  readonly frame: Uint8Array;
+  readonly tunnel: Int32Array | undefined;
 }
 
 /** What `attach` passes to the threads. */
@@ -111,12 +126,13 @@ type ToThread = (thread: number, name: string, data: unknown) => Promise<unknown
 
 /** Frames go to the threads in runs, one run after the other, so that their order is kept. */
 async function inject(command: DummyInject, threads: number, toThread: ToThread): Promise<void> {
-  const { frames, thread } = command;
+  const { frames, thread, keys } = command;
   for (let from = 0; from < frames.length;) {
     const place = thread ?? threadOf(frames[from]!, threads);
     let to = from + 1;
     while (to < frames.length && (thread ?? threadOf(frames[to]!, threads)) === place) to++;
-    await toThread(place, "inject", { ...command, frames: frames.slice(from, to) });
+    const run = { ...command, frames: frames.slice(from, to) };
+    await toThread(place, "inject", keys ? { ...run, keys: keys.slice(from, to) } : run);
     from = to;
   }
 }
@@ -136,6 +152,7 @@ async function gather(name: string, threads: number, toThread: ToThread): Promis
   const records = parts.flatMap((part) => part.frames).sort((a, b) => a.order - b.order);
   return {
     frames: records.map((record) => record.frame),
+    tunnels: records.map((record) => record.tunnel),
     forgotten: parts.reduce((sum, part) => sum + part.forgotten, 0),
   };
 }
@@ -191,13 +208,17 @@ class DummyVport implements Vport {
   }
 
   #inject(command: DummyInject): void {
-    const { frames, repeat = 1, offload } = command;
+    const { frames, repeat = 1, offload, keys } = command;
     for (let time = 0; time < repeat; time++) {
-      for (let at = 0; at < frames.length; at++) this.#receive(frames[at]!, offload);
+      for (let at = 0; at < frames.length; at++) this.#receive(frames[at]!, offload, keys?.[at]);
     }
   }
 
-  #receive(frame: Uint8Array, offload: DummyOffload | undefined): void {
+  #receive(
+    frame: Uint8Array,
+    offload: DummyOffload | undefined,
+    key: Int32Array | undefined,
+  ): void {
     this.#rx?.write(frame, this.#host.wallUs());
     if (frame.length > FRAME_SIZE_MAX) {
       this.#host.countRxDrop(this.#portNo, FRAME_TOO_LONG);
@@ -211,6 +232,7 @@ class DummyVport implements Vport {
     packet.bytes.set(frame, packet.start);
     packet.end = packet.start + frame.length;
     packet.inPort = this.#portNo;
+    if (key !== undefined) setMetadataFromKey(packet, key);
     if (offload !== undefined) {
       packet.needsCsum = true;
       packet.csumStart = offload.csumStart;
@@ -224,7 +246,8 @@ class DummyVport implements Vport {
 
 /** Bytes of record per port and thread; pages that are not used cost nothing. */
 const RECORD_SIZE = 4 << 20;
-const RECORD_HEADER_SIZE = 8;
+/** Order, size of the frame, words of the tunnel behind it. */
+const RECORD_HEADER_SIZE = 12;
 
 /** Frames sent, in one block of memory: to record one allocates nothing. */
 class SentRecord {
@@ -241,7 +264,9 @@ class SentRecord {
   /** A frame that no longer fits makes all before it forgotten. */
   add(packet: Packet): void {
     const size = packet.end - packet.start;
-    if (this.#end + RECORD_HEADER_SIZE + size + 4 > RECORD_SIZE) {
+    const tunnel = packet.hasEgress ? packet.metadata().egressWords : undefined;
+    const words = tunnel === undefined ? 0 : tunnel.length;
+    if (this.#end + RECORD_HEADER_SIZE + size + 4 + 4 * words > RECORD_SIZE) {
       this.#forgotten += this.#count;
       this.#count = 0;
       this.#end = 0;
@@ -250,24 +275,41 @@ class SentRecord {
     const source = packet.view;
     view.setInt32(this.#end, Atomics.add(this.#order, 0, 1));
     view.setInt32(this.#end + 4, size);
+    view.setInt32(this.#end + 8, words);
     const to = this.#end + RECORD_HEADER_SIZE;
     let at = 0;
     for (; at + 4 <= size; at += 4) view.setInt32(to + at, source.getInt32(packet.start + at));
     for (; at < size; at++) view.setUint8(to + at, source.getUint8(packet.start + at));
     this.#end = to + ((size + 3) & ~3);
+    for (let word = 0; word < words; word++) {
+      view.setInt32(this.#end, tunnel![word]!);
+      this.#end += 4;
+    }
     this.#count++;
   }
 
   list(): ThreadSent {
-    const frames: { order: number; frame: Uint8Array }[] = [];
+    const frames: RecordedFrame[] = [];
     for (let at = 0; at < this.#end;) {
       const size = this.#view.getInt32(at + 4);
       const from = at + RECORD_HEADER_SIZE;
       const frame = new Uint8Array(this.#view.buffer.slice(from, from + size));
-      frames.push({ order: this.#view.getInt32(at), frame });
-      at = from + ((size + 3) & ~3);
+      const tunnelAt = from + ((size + 3) & ~3);
+      const words = this.#view.getInt32(at + 8);
+      const tunnel = words === 0 ? undefined : this.#tunnel(tunnelAt, words);
+      frames.push({ order: this.#view.getInt32(at), frame, tunnel });
+      at = tunnelAt + 4 * words;
     }
     return { frames, forgotten: this.#forgotten };
+  }
+
+  /** A key with the tunnel that was recorded there. */
+  #tunnel(at: number, words: number): Int32Array {
+    const key = new Int32Array(KEY_WORDS);
+    for (let word = 0; word < words; word++) {
+      key[WIDE_METADATA_FROM + word] = this.#view.getInt32(at + 4 * word);
+    }
+    return key;
   }
 
   clear(): void {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { TUN_FLAG_CSUM, TUN_FLAG_KEY } from "../datapath/key.ts";
 import { GSO_TCPV4 } from "../datapath/packet/packet.ts";
+import { libc, replaceLibc } from "../netdev/libc.ts";
 import { closeSteering, openSteering } from "../netdev/tunnel_steering.ts";
 import {
   load,
@@ -20,6 +21,7 @@ function canTell(): boolean {
   return steering !== undefined;
 }
 
+const EPERM = 1;
 const CAN_TELL = canTell();
 
 function test(fact: string, fn: () => void): void {
@@ -134,4 +136,30 @@ test("several threads share the packets of both kinds", () => {
       assert.ok(of.filter((count) => count > 0).length >= 2, `spread over threads: ${of}`);
     }
   });
+});
+
+Deno.test({
+  name: "tunnel checksums: where bpf(2) is refused, ports work, and no packet has the flag",
+  sanitizeResources: false,
+  fn: () => {
+    const real = libc();
+    const errors: number[] = [];
+    replaceLibc({
+      ...{ file: real.file, memory: real.memory, poll: real.poll, socket: real.socket },
+      ...{ clock: real.clock, process: real.process },
+      kernel: { ...real.kernel, bpf: () => errors.push(EPERM) && -1 },
+      errno: () => errors.pop() ?? real.errno(),
+    });
+    try {
+      const options = { remote_ip: "127.0.0.1", key: "9", dst_port: "16094", csum: "true" };
+      withPort(vxlan, options, (vport, host) => {
+        vport.send(load(host, tcpFrame(10)), undefined);
+        vport.sender!.flush();
+        receiveAll(vport, host, 1);
+        assert.deepEqual(flagsOf(host), [false]);
+      });
+    } finally {
+      replaceLibc(undefined);
+    }
+  },
 });

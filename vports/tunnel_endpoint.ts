@@ -192,8 +192,8 @@ export class TunnelEndpoint implements Receiver {
 
   /**
    * Reads up to `countMax` datagrams of the packet's size behind it, as long as they come by the same
-   * way, to make a train of them. One that is not of that kind is returned as a packet of its own, whose outer header
-   * the input then advances to. Counts them in `#grown`.
+   * way, to make a train of them. One that is not of that kind is returned as a packet of its own; its
+   * outer header is the one that the input can advance to. Counts them in `#grown`.
    */
   #grow(packet: Packet, size: number, countMax: number): Packet | undefined {
     const input = this.#input;
@@ -264,7 +264,7 @@ export class TunnelEndpoint implements Receiver {
   }
 
   #deliverOne(packet: Packet, at: number): void {
-    const taker = this.#open(packet, at);
+    const taker = this.#open(packet, at, packet.end);
     if (taker === undefined) return;
     const { etherType } = this.#header;
     const layout = this.#layout;
@@ -277,13 +277,14 @@ export class TunnelEndpoint implements Receiver {
   }
 
   /**
-   * Takes the tunnel's header at `at` off and says on the packet what it said. Undefined: the packet
-   * was dropped and counted.
+   * Takes the tunnel's header at `at` off and says on the packet what it said. The datagram that it was
+   * in ends at `end`: that of a train's first segment, which GRE's checksum is about. Undefined: the
+   * packet was dropped and counted.
    */
-  #open(packet: Packet, at: number): TunnelTaker | undefined {
+  #open(packet: Packet, at: number, end: number): TunnelTaker | undefined {
     const header = this.#header;
     const input = this.#input;
-    const reason = this.#codec.read(packet.view, at, packet.end, header);
+    const reason = this.#codec.read(packet.view, at, end, header);
     if (reason !== 0) return this.#drop(packet, this.#host, PORT_NONE, reason);
     const tunnel = packet.beginTunnel(input.family);
     input.describe(tunnel);
@@ -373,7 +374,7 @@ export class TunnelEndpoint implements Receiver {
       to += stop - from - headersSize;
     }
     packet.end = to;
-    const taker = this.#open(packet, at);
+    const taker = this.#open(packet, at, at + segmentSize);
     if (taker === undefined) return;
     view.setUint8(layout.l4 + TCP_FLAGS, view.getUint8(layout.l4 + TCP_FLAGS) | lastFlags);
     layout.end = to;
@@ -400,8 +401,12 @@ function isLike(view: DataView, a: number, b: number, layout: InnerLayout): bool
   const l3 = layout.l3 - a;
   const l4 = layout.l4 - a;
   const size = layout.payload - a;
-  for (let at = 0; at < l3; at++) {
-    if (view.getUint8(a + at) !== view.getUint8(b + at)) return false;
+  let byte = 0;
+  for (; byte + 4 <= l3; byte += 4) {
+    if (view.getInt32(a + byte) !== view.getInt32(b + byte)) return false;
+  }
+  for (; byte < l3; byte++) {
+    if (view.getUint8(a + byte) !== view.getUint8(b + byte)) return false;
   }
   const skipFrom = l3 + (layout.isIpv4 ? 2 : 4);
   for (let at = l3; at < l4; at += 2) {

@@ -199,4 +199,17 @@ namespaceTests(import.meta.url, () => {
       assert.ok(joined > 50, `${joined} were joined`);
     });
   }
+
+  test("gre with checksums: each is its own datagram's, which the train's first bytes are", () => {
+    withPort(gre, { remote_ip: "127.0.0.1", key: "8", csum: "true" }, (vport, host) => {
+      const frames = [0, 1, 2].map((index) =>
+        segment({ flow: 0, index, sequence: 600 * index, size: 600 })
+      );
+      send(vport, host, frames);
+      receiveRest(vport);
+      assert.deepEqual(host.rxDrops, []);
+      assert.deepEqual(segments(host), frames);
+      assert.deepEqual(host.offloads.map(({ gsoSize }) => gsoSize), [600]);
+    });
+  });
 });

@@ -133,13 +133,15 @@ test("sending and receiving allocate nothing per packet", () => {
     };
     for (let time = 0; time < 300; time++) round();
     got = 0;
-    const growths = [0, 0, 0].map(() => {
+    // On a busy machine it takes a while until the code is compiled; until then numbers are allocated.
+    let growth = Infinity;
+    let rounds = 0;
+    for (; rounds < 40 && growth >= count * 8; rounds++) {
       const before = Deno.memoryUsage().heapUsed;
       for (let time = 0; time < count / 32; time++) round();
-      return Deno.memoryUsage().heapUsed - before;
-    });
-    assert.ok(got > 0.9 * 3 * count, `${got} received`);
-    const growth = Math.min(...growths.map(Math.abs));
+      growth = Math.abs(Deno.memoryUsage().heapUsed - before);
+    }
+    assert.ok(got > 0.9 * rounds * count, `${got} received`);
     assert.ok(growth < count * 8, `${growth} bytes for ${count} packets`);
   });
 });

@@ -3,7 +3,15 @@
  * payload stays where it is. As datapath/packet/segment.ts, which copies, but for trains that are in no
  * tunnel yet.
  */
-import { finish, fold, pseudoIpv4, pseudoIpv6, sum, unit } from "../datapath/packet/checksum.ts";
+import {
+  difference16,
+  finish,
+  fold,
+  pseudoIpv4,
+  pseudoIpv6,
+  sum,
+  unit,
+} from "../datapath/packet/checksum.ts";
 import * as tcp from "../datapath/headers/tcp.ts";
 import * as udp from "../datapath/headers/udp.ts";
 import {
@@ -70,15 +78,22 @@ export class Train {
         view.getUint16(l3 + 8, true) + sum(view, l3 + 12, l4);
     }
     if (!this.hasChecksum) return;
-    const protocol = this.isTcp ? IPPROTO_TCP : IPPROTO_UDP;
-    const pseudo = this.isIpv4
-      ? pseudoIpv4(view, l3, protocol, 0)
-      : pseudoIpv6(view, l3, protocol, 0);
-    this.#l4Sum = pseudo + sum(view, l4, l4 + 4);
+    this.#l4Sum = this.#pseudo(packet, l3, l4) + sum(view, l4, l4 + 4);
     if (!this.isTcp) return;
     // All but sequence, flags and checksum.
     this.#l4Sum += sum(view, l4 + 8, l4 + TCP_OFFSET) + view.getUint16(l4 + TCP_WINDOW, true) +
       sum(view, l4 + TCP_URGENT, end);
+  }
+
+  /** Folded sum of the pseudo-header without the length: what the train says it is, if it does (with a routing header the last destination is in it). */
+  #pseudo(packet: Packet, l3: number, l4: number): number {
+    const { view } = packet;
+    if (packet.needsCsum) {
+      const partial = view.getUint16(l4 + (this.isTcp ? tcp.CHECKSUM : udp.CHECKSUM), true);
+      return fold(partial + difference16(unit(packet.end - l4), 0));
+    }
+    const protocol = this.isTcp ? IPPROTO_TCP : IPPROTO_UDP;
+    return this.isIpv4 ? pseudoIpv4(view, l3, protocol, 0) : pseudoIpv6(view, l3, protocol, 0);
   }
 
   /**

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { extractKey } from "../datapath/extract/extract.ts";
 import { KEY_WORDS } from "../datapath/key.ts";
-import { sum } from "../datapath/packet/checksum.ts";
+import { pseudoIpv4, pseudoIpv6, sum } from "../datapath/packet/checksum.ts";
 import { GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, Packet } from "../datapath/packet/packet.ts";
 import { segment } from "../datapath/packet/segment.ts";
 import { Train } from "./tunnel_train.ts";
@@ -58,7 +58,14 @@ function randomTrain(random: (below: number) => number): Packet {
   packet.needsCsum = random(4) > 0;
   packet.csumStart = l4 - start;
   packet.csumOffset = isTcp ? 16 : 6;
-  if (!packet.needsCsum && random(2) === 0) view.setUint16(l4 + packet.csumOffset, 0);
+  const checksumAt = l4 + packet.csumOffset;
+  const l4PacketSize = packet.end - l4;
+  if (packet.needsCsum) {
+    const pseudo = isIpv4
+      ? pseudoIpv4(view, ip, protocol, l4PacketSize)
+      : pseudoIpv6(view, ip, protocol, l4PacketSize);
+    view.setUint16(checksumAt, pseudo, true);
+  } else if (random(2) === 0) view.setUint16(checksumAt, 0);
   extractKey(packet, new Int32Array(KEY_WORDS), 0);
   return packet;
 }

@@ -39,11 +39,12 @@ function formatCaches({ masksCacheSize }: DatapathInfo): string {
 
 /** Ours beyond dpctl. */
 function renderHandler(handler: UpcallHandlerInfo, options: ShowOptions): string {
-  const { path, state, reason, upcalls, thrown, refused } = handler;
+  const { path, state, reason, upcalls, thrown, refused, lost, restarts } = handler;
   const why = reason === null ? "" : `: ${reason}`;
   const text = `  upcall-handler: ${path}${state === "failed" ? ` [failed${why}]` : ""}\n`;
   if (options.statistics !== true) return text;
-  return `${text}    upcalls:${upcalls} thrown:${thrown} refused:${refused}\n`;
+  const hung = restarts === 0 && lost === 0 ? "" : ` lost:${lost} restarts:${restarts}`;
+  return `${text}    upcalls:${upcalls} thrown:${thrown} refused:${refused}${hung}\n`;
 }
 
 /** The table that `port-list` prints; with -s the counters under each port. */

@@ -1,6 +1,12 @@
 /** A backend for tests: real flow tables, no devices, and faults where a test wants them. */
 import type { DatapathCounters, PortCounters, UpcallHandlerInfo } from "../api.ts";
-import type { Backend, CloseMode, DatapathBackend, PortSpec } from "../backend.ts";
+import type {
+  Backend,
+  CloseMode,
+  ConntrackBackend,
+  DatapathBackend,
+  PortSpec,
+} from "../backend.ts";
 import { Configuration } from "../configuration.ts";
 import type { ConntrackSettings, DatapathRecord } from "../model.ts";
 import { OfflineDatapath } from "../offline_backend.ts";
@@ -44,6 +50,8 @@ export class MemoryBackend implements Backend {
   /** Why ports, `DATAPATH:NUMBER`, have become unusable. */
   readonly broken: Map<string, string> = new Map();
   saveFails = false;
+  /** The connections of all datapaths; undefined: none runs that could have any. */
+  conntrack: ConntrackBackend | undefined;
   /** Holds up what is saved. */
   onSave: () => Promise<void> = () => Promise.resolve();
 
@@ -104,6 +112,10 @@ class MemoryDatapath implements DatapathBackend {
     return this.#table;
   }
 
+  get conntrack(): ConntrackBackend | undefined {
+    return this.#owner.conntrack;
+  }
+
   setMiss(policy: string): Promise<void> {
     this.#owner.events.push(`${this.#record.name} misses ${policy}`);
     return Promise.resolve();
@@ -144,7 +156,10 @@ class MemoryDatapath implements DatapathBackend {
   }
 
   handlerInfo(path: string): UpcallHandlerInfo {
-    return { path, state: "running", reason: null, upcalls: 0, thrown: 0, refused: 0 };
+    return {
+      ...{ path, state: "running", reason: null },
+      ...{ upcalls: 0, thrown: 0, refused: 0, lost: 0, restarts: 0 },
+    };
   }
 
   readonly maxHeadroom = 0;

@@ -1,39 +1,40 @@
 /**
  * The upcalls of one datapath in the control isolate: takes them from the packet threads' rings and
- * gives each to the handler and to all clients that look on.
+ * gives each to the handler, which runs in a Worker of its own, and to all clients that look on.
  *
  * A loop per ring waits for the packet thread (`Atomics.waitAsync`), hands over a batch, has what the
  * handler asked for done, and only then takes more: what comes faster than that fills the ring, and
  * the packet thread counts what it loses. So nothing here grows, and a thread that hangs holds up
  * nobody else's upcalls. Slices keep commands answered meanwhile.
  */
-import { UpcallConsumer, WAITING } from "../../datapath/upcall_ring.ts";
+import { exactMask } from "../../datapath/fields/exact_mask.ts";
+import { type RawUpcall, UpcallConsumer, WAITING } from "../../datapath/upcall_ring.ts";
 import { describe } from "../../vports/shape.ts";
 import type { UpcallHandlerInfo } from "../api.ts";
 import { prepareActions, prepareFlow, ufidOf } from "../flows.ts";
 import { type Logger, RateLimit } from "../log.ts";
-import type { Datapath, Model } from "../model.ts";
+import { type Datapath, dispatchOf, type Model } from "../model.ts";
 import { Slices } from "../slices.ts";
+import type { SwitchClock } from "../switch/clock.ts";
 import type { LiveDatapath } from "../switch/live_datapath.ts";
-import type { HangWatch } from "./hang_watch.ts";
-import { type LoadedHandler, loadHandler } from "./loader.ts";
+import { HandlerLink } from "./handler_link.ts";
+import type { HandlerAsk } from "./handler_messages.ts";
 import { toUpcall, type Upcall } from "./packet.ts";
-import { RequestQueue, type Turns } from "./requests.ts";
-import type { UpcallHost, UpcallPacket } from "./upcall_handler.ts";
+import { type HandlerRequest, RequestQueue, type Turns } from "./requests.ts";
 
+const NO_COUNTS = { upcalls: 0, thrown: 0, refused: 0, lost: 0, restarts: 0 };
 /** Upcalls that are handed over before what the handler asked for is done. */
 const BATCH_MAX = 64;
 /** How long a loop waits before it looks whether it is still wanted. */
 const WAIT_MS = 1000;
-/** A handler that keeps the control isolate for so long is named in the log. */
-const SLOW_MS = 500;
 
 export interface UpcallsOptions {
   readonly live: LiveDatapath;
   readonly turns: Turns & { readonly model: Model };
-  readonly nowMs: () => number;
+  readonly clock: SwitchClock;
   readonly log: Logger;
-  readonly watch: HangWatch;
+  /** Module that handlers' Workers run; absent: handler_entry.ts. */
+  readonly workerUrl?: string | undefined;
 }
 
 /** Whoever looks on. Must not throw. */
@@ -41,10 +42,13 @@ export type UpcallListener = (upcall: Upcall) => void;
 
 /** What the handler in place needs. */
 interface Running {
-  readonly loaded: LoadedHandler;
-  readonly host: UpcallHost;
+  readonly link: HandlerLink;
   /** One per packet thread, and one for what is asked for outside of upcalls. */
   readonly queues: readonly RequestQueue[];
+  /** As the handler knows it. */
+  datapath: Datapath | undefined;
+  /** Flows and packets that could not be installed or sent. */
+  refused: number;
 }
 
 export class DatapathUpcalls {
@@ -53,13 +57,8 @@ export class DatapathUpcalls {
   readonly #rings: UpcallConsumer[];
   readonly #listeners: Set<UpcallListener> = new Set();
   readonly #limit = new RateLimit(10, 1000);
-  /** Which upcall each packet that a handler may send on belongs to, and its thread. */
-  readonly #origins: WeakMap<UpcallPacket, { upcall: Upcall; thread: number }> = new WeakMap();
   #running: Running | undefined;
   #failed: { readonly path: string; readonly reason: string } | undefined;
-  /** The thread whose upcall the handler is in; the number of threads outside of upcalls. */
-  #thread: number;
-  #counts = { upcalls: 0, thrown: 0, refused: 0 };
   /** Loops that are handing over. */
   #busy = 0;
   /** Threads whose loop runs. */
@@ -70,7 +69,6 @@ export class DatapathUpcalls {
   constructor(options: UpcallsOptions) {
     this.#options = options;
     this.#rings = options.live.upcallRings.map((ring) => new UpcallConsumer(ring));
-    this.#thread = this.#rings.length;
   }
 
   /** Resolves when the datapath goes: nobody is told anything any more. */
@@ -88,11 +86,11 @@ export class DatapathUpcalls {
 
   /** Replaces the handler; null: there is none any more. Throws PluginError; then there is none. */
   async setHandler(path: string | null): Promise<void> {
-    this.#endHandler();
+    await this.#endHandler();
     this.#failed = undefined;
     if (path !== null) {
       try {
-        this.#start(await loadHandler(path));
+        await this.#start(path);
       } catch (error) {
         this.#failed = { path, reason: error instanceof Error ? error.message : String(error) };
         throw error;
@@ -103,9 +101,13 @@ export class DatapathUpcalls {
   }
 
   info(path: string): UpcallHandlerInfo {
-    const state = this.#running === undefined ? "failed" : "running";
-    const reason = state === "running" ? null : this.#failed?.reason ?? "it is not loaded";
-    return { path, state, reason, ...this.#counts };
+    const running = this.#running;
+    if (running === undefined) {
+      const reason = this.#failed?.reason ?? "it is not loaded";
+      return { path, state: "failed", reason, ...NO_COUNTS };
+    }
+    const { link, refused } = running;
+    return { path, state: "running", reason: null, ...link.counts, refused };
   }
 
   async listen(listener: UpcallListener): Promise<void> {
@@ -118,12 +120,12 @@ export class DatapathUpcalls {
     if (!this.#closed) await this.#update();
   }
 
-  /** The datapath goes: no packet thread is told anything. */
-  close(): void {
+  /** The datapath goes: no packet thread is told anything. Resolves when the handler has closed, or has had its time. */
+  async close(): Promise<void> {
     this.#closed = true;
     this.#end.resolve();
-    this.#endHandler();
     this.#wake();
+    await this.#endHandler();
   }
 
   get #isWanted(): boolean {
@@ -148,6 +150,7 @@ export class DatapathUpcalls {
     this.#serving.add(thread);
     while (this.#isWanted) {
       const ring = this.#ring(thread);
+      this.#tellView();
       if (ring.prepareWait()) {
         const wait = Atomics.waitAsync(ring.control, WAITING, 1, WAIT_MS);
         if (wait.async) await wait.value;
@@ -181,50 +184,67 @@ export class DatapathUpcalls {
     const slices = new Slices();
     // What the last batch asked for is done while the next one is handed over.
     let last: Promise<void> | undefined;
-    for (let count = 0; this.#isWanted; count++) {
-      const raw = ring.take();
-      if (raw === undefined) break;
-      this.#dispatch(toUpcall(raw, this.#options.live.dispatch, thread), thread);
-      if (count % BATCH_MAX !== BATCH_MAX - 1 && !slices.due) continue;
+    while (this.#isWanted) {
+      const upcalls: RawUpcall[] = [];
+      while (upcalls.length < BATCH_MAX) {
+        const raw = ring.take();
+        if (raw === undefined) break;
+        upcalls.push(raw);
+        this.#show(raw, thread);
+        if (slices.due) break;
+      }
+      if (upcalls.length === 0) break;
       await last;
-      last = this.#running?.queues[thread]?.flush();
+      last = this.#handle(upcalls, thread);
       await slices.rest();
     }
-    await this.#running?.queues[thread]?.flush();
+    await last;
   }
 
-  #dispatch(upcall: Upcall, thread: number): void {
+  /** To clients that look on. */
+  #show(raw: RawUpcall, thread: number): void {
+    if (this.#listeners.size === 0) return;
+    const upcall = toUpcall(raw, this.#options.live.dispatch, thread);
     for (const listener of this.#listeners) listener(upcall);
+  }
+
+  /** Resolves when the handler has seen them and what it asked for is done. */
+  async #handle(upcalls: readonly RawUpcall[], thread: number): Promise<void> {
     const running = this.#running;
     if (running === undefined) return;
-    const { handler } = running.loaded;
-    const queue = running.queues[thread]!;
-    const before = queue.length;
-    this.#counts.upcalls++;
-    this.#origins.set(upcall.packet, { upcall, thread });
-    this.#thread = thread;
-    const { watch } = this.#options;
-    const sinceMs = performance.now();
-    watch.enter(running.loaded.path);
-    try {
-      const result = handler.upcall(upcall.packet, upcall.key, running.host);
-      if (result instanceof Promise) result.catch((thrown) => this.#threw(handler.name, thrown));
-    } catch (thrown) {
-      queue.cut(before);
-      this.#threw(handler.name, thrown);
-    } finally {
-      watch.leave();
-      this.#thread = this.#rings.length;
-    }
-    const tookMs = performance.now() - sinceMs;
-    if (tookMs > SLOW_MS) {
-      this.#warn(`handler ${handler.name} took ${Math.round(tookMs)} ms for one upcall`);
-    }
+    this.#tellView();
+    const asks = await running.link.handle(thread, upcalls);
+    await this.#carryOut(running, asks, thread);
   }
 
-  #threw(name: string, thrown: unknown): void {
-    this.#counts.thrown++;
-    this.#warn(`handler ${name} threw ${describe(thrown)}; the upcall is dropped`);
+  /** Of a handler that is gone meanwhile nothing is done. */
+  async #carryOut(running: Running, asks: readonly HandlerAsk[], thread: number): Promise<void> {
+    if (asks.length === 0 || this.#running !== running) return;
+    const queue = running.queues[thread]!;
+    for (const ask of asks) {
+      try {
+        queue.add(this.#toRequest(ask));
+      } catch (error) {
+        running.refused++;
+        this.#warn(`cannot ${ask.op} for handler ${running.link.name}: ${describe(error)}`);
+      }
+    }
+    await queue.flush();
+    running.link.done(asks.length);
+  }
+
+  /** Throws what is wrong with the text; the handler's Worker has not found it, so the datapath has changed. */
+  #toRequest(ask: HandlerAsk): HandlerRequest {
+    const datapath = this.#datapath();
+    if (ask.op === "add") {
+      const { flow, actions, idleTimeout, hardTimeout } = ask.flow;
+      const timeouts = { idleTimeout: idleTimeout ?? 0, hardTimeout: hardTimeout ?? 0 };
+      return { op: "add", flow: prepareFlow(datapath, flow, actions), timeouts };
+    }
+    if (ask.op === "delete") return { op: "delete", ufid: ufidOf(datapath, ask.flow) };
+    const { packet, thread } = ask;
+    const match = { key: packet.key, mask: exactMask(packet.key) };
+    return { op: "execute", thread, packet, actions: prepareActions(datapath, ask.actions, match) };
   }
 
   #warn(text: string): void {
@@ -232,38 +252,53 @@ export class DatapathUpcalls {
     log.warn(`${live.spec.name}: ${text}`, this.#limit);
   }
 
-  #start(loaded: LoadedHandler): void {
-    const { live, turns, nowMs, log } = this.#options;
-    this.#counts = { upcalls: 0, thrown: 0, refused: 0 };
-    const { name } = loaded.handler;
-    const counts = this.#counts;
-    const onRefused = (): void => void counts.refused++;
-    const options = { live, turns, nowMs, log, limit: this.#limit, name, onRefused };
+  /** Throws PluginError. */
+  async #start(path: string): Promise<void> {
+    const { live, turns, clock, log, workerUrl } = this.#options;
+    const { name } = live.spec;
+    const link = await HandlerLink.start({
+      path,
+      datapath: name,
+      clock: clock.shared,
+      workerUrl,
+      log: (level, text) => log[level](`${name}: ${text}`, this.#limit),
+      onAsked: (asks) => void this.#carryOut(running, asks, this.#rings.length),
+      onFailed: (reason) => this.#handlerFailed(running, reason),
+    });
+    const onRefused = (): void => void running.refused++;
+    const nowMs = (): number => clock.nowMs();
+    const options = { live, turns, nowMs, log, limit: this.#limit, name: link.name, onRefused };
     const queues = Array.from({ length: this.#rings.length + 1 }, () => new RequestQueue(options));
-    this.#running = {
-      loaded,
-      queues,
-      host: this.#makeHost(() => this.#running?.loaded === loaded),
-    };
-    log.info(`${live.spec.name}: upcalls go to ${name}, ${loaded.path}`);
+    const running: Running = { link, queues, datapath: undefined, refused: 0 };
+    if (this.#closed) return void link.close();
+    this.#running = running;
+    this.#tellView();
+    log.info(`${name}: upcalls go to ${link.name}, ${link.path}`);
   }
 
-  #endHandler(): void {
+  /** The miss policy holds from now on. */
+  #handlerFailed(running: Running, reason: string): void {
+    if (this.#running !== running) return;
+    this.#running = undefined;
+    this.#failed = { path: running.link.path, reason };
+    this.#update().catch((error: Error) => this.#warn(error.message));
+  }
+
+  async #endHandler(): Promise<void> {
     const running = this.#running;
     this.#running = undefined;
-    try {
-      running?.loaded.handler.close?.();
-    } catch (thrown) {
-      this.#threw(running!.loaded.handler.name, thrown);
-    }
+    await running?.link.close();
   }
 
-  /** Asks for something in the name of the upcall that the handler is in. */
-  #ask(add: (queue: RequestQueue) => void): void {
-    const queue = this.#running!.queues[this.#thread]!;
-    add(queue);
-    // In an upcall the loop does it; else it is done when the handler is out of its callback.
-    if (this.#thread === this.#rings.length) queueMicrotask(() => void queue.flush());
+  /** Every change of a configuration makes another object of its datapath. */
+  #tellView(): void {
+    const { live, turns } = this.#options;
+    const running = this.#running;
+    const datapath = turns.model.get(live.spec.name);
+    if (running === undefined || datapath === undefined || running.datapath === datapath) return;
+    running.datapath = datapath;
+    const ports = datapath.ports().map(({ portNo, name, type }) => ({ portNo, name, type }));
+    running.link.setView({ ports, dispatch: dispatchOf(datapath.record) });
   }
 
   /** Throws when the datapath is gone: a handler of another time. */
@@ -272,41 +307,6 @@ export class DatapathUpcalls {
     const datapath = turns.model.get(live.spec.name);
     if (datapath?.record.id === live.spec.id) return datapath;
     throw new Error(`there is no datapath ${live.spec.name} any more`);
-  }
-
-  #makeHost(isCurrent: () => boolean): UpcallHost {
-    const { live, nowMs, log } = this.#options;
-    return {
-      datapath: live.spec.name,
-      ports: () =>
-        this.#datapath().ports().map(({ portNo, name, type }) => ({ portNo, name, type })),
-      addFlow: ({ flow, actions, idleTimeout = 0, hardTimeout = 0 }) => {
-        if (!isCurrent()) return;
-        for (const seconds of [idleTimeout, hardTimeout]) {
-          if (!(seconds >= 0)) throw new RangeError(`${seconds} is not a timeout in seconds`);
-        }
-        const prepared = prepareFlow(this.#datapath(), flow, actions);
-        const timeouts = { idleTimeout, hardTimeout };
-        this.#ask((queue) => queue.add({ op: "add", flow: prepared, timeouts }));
-      },
-      deleteFlow: (flow) => {
-        if (!isCurrent()) return;
-        const ufid = ufidOf(this.#datapath(), flow);
-        this.#ask((queue) => queue.add({ op: "delete", ufid }));
-      },
-      execute: (packet, actions) => {
-        const origin = this.#origins.get(packet);
-        if (!isCurrent() || origin === undefined) return;
-        const { key, injected } = origin.upcall;
-        const words = prepareActions(this.#datapath(), actions, { key: key.words, mask: key.mask });
-        const { thread } = origin;
-        this.#ask((queue) =>
-          queue.add({ op: "execute", thread, packet: injected, actions: words })
-        );
-      },
-      nowMs,
-      log: (text) => log.info(`${live.spec.name}: ${text}`, this.#limit),
-    };
   }
 
   #wake(): void {

@@ -5,9 +5,9 @@ import { KEY_WORDS } from "../../datapath/key.ts";
 import { makeFrame, packetOf } from "../../datapath/testing/frames.ts";
 import { makeUpcallRing, UpcallProducer } from "../../datapath/upcall_ring.ts";
 import { Log } from "../log.ts";
+import { SwitchClock } from "../switch/clock.ts";
 import type { LiveDatapath } from "../switch/live_datapath.ts";
 import { DatapathUpcalls } from "./datapath_upcalls.ts";
-import { HangWatch } from "./hang_watch.ts";
 
 function push(ring: SharedArrayBuffer): void {
   const packet = packetOf(makeFrame().bytes);
@@ -36,9 +36,8 @@ Deno.test("DatapathUpcalls: the ring of a thread that takes another's place is f
   const upcalls = new DatapathUpcalls({
     live: live as unknown as LiveDatapath,
     turns: { model: new Map(), exclusive: () => assert.fail("there is no handler") },
-    nowMs: () => 0,
+    clock: new SwitchClock(undefined, () => 0),
     log: new Log(undefined, () => {}).module("upcalls"),
-    watch: new HangWatch(),
   });
   let told = 0;
   const listener = (): void => void told++;

@@ -10,6 +10,7 @@ import type { LiveDatapath } from "../switch/live_datapath.ts";
 import { type PreparedFlow, toLifetime } from "../flows.ts";
 import type { InjectedPacket } from "../../datapath/upcall_ring.ts";
 import type { FlowTableWriter } from "../../datapath/flow_table/writer.ts";
+import { REQUESTS_MAX } from "./handler_messages.ts";
 
 export type HandlerRequest =
   | { readonly op: "add"; readonly flow: PreparedFlow; readonly timeouts: FlowTimeouts }
@@ -20,9 +21,6 @@ export type HandlerRequest =
     readonly packet: InjectedPacket;
     readonly actions: Int32Array;
   };
-
-/** Requests that may wait. */
-const REQUESTS_MAX = 4096;
 
 /** Whoever lets requests run between those of users. */
 export interface Turns {
@@ -50,11 +48,6 @@ export class RequestQueue {
     this.#options = options;
   }
 
-  /** Requests that wait, for {@link cut}. */
-  get length(): number {
-    return this.#waiting.length;
-  }
-
   get isIdle(): boolean {
     return this.#waiting.length === 0 && this.#flushing === undefined;
   }
@@ -65,11 +58,6 @@ export class RequestQueue {
       throw new RangeError(`Cannot ask for more: ${REQUESTS_MAX} requests wait already`);
     }
     this.#waiting.push(request);
-  }
-
-  /** Forgets all requests but the first `length`. */
-  cut(length: number): void {
-    this.#waiting.length = Math.min(this.#waiting.length, length);
   }
 
   /** Does what waits; resolves when it is done. */

@@ -7,7 +7,7 @@ import type { Model } from "../model.ts";
 import { findDatapath } from "../names.ts";
 import type { LiveDatapath, Switch } from "../switch/switch.ts";
 import { DatapathUpcalls, type UpcallListener } from "./datapath_upcalls.ts";
-import { HangWatch } from "./hang_watch.ts";
+import { HandlerLink } from "./handler_link.ts";
 import { toUpcallInfo, type Upcall } from "./packet.ts";
 import type { Turns } from "./requests.ts";
 
@@ -17,10 +17,11 @@ const SETTLE_MS = 2000;
 export interface ServiceOptions {
   readonly live: Switch;
   readonly log: Logger;
+  /** Module that handlers' Workers run: main.ts. */
+  readonly workerUrl: string;
 }
 
 export class UpcallService {
-  readonly watch: HangWatch = new HangWatch();
   readonly #options: ServiceOptions;
   readonly #datapaths: Map<LiveDatapath, DatapathUpcalls> = new Map();
   /** Handlers that were set before there were turns. */
@@ -45,6 +46,18 @@ export class UpcallService {
     this.#early.clear();
   }
 
+  /** Loads a handler in a Worker, and closes it. Returns its path with links resolved. Throws PluginError. */
+  async check(path: string): Promise<string> {
+    const { live: { clock }, workerUrl } = this.#options;
+    const silent = (): void => {};
+    const link = await HandlerLink.start({
+      ...{ path, workerUrl, datapath: "check", clock: clock.shared },
+      ...{ log: silent, onAsked: silent, onFailed: silent },
+    });
+    await link.close();
+    return link.path;
+  }
+
   /** Throws PluginError; then there is none. */
   async setHandler(live: LiveDatapath, path: string | null): Promise<void> {
     if (this.#turns !== undefined) await this.#of(live).setHandler(path);
@@ -55,14 +68,15 @@ export class UpcallService {
     return this.#of(live).info(path);
   }
 
-  /** The datapath goes. */
-  remove(live: LiveDatapath): void {
-    this.#datapaths.get(live)?.close();
+  /** The datapath goes. Resolves when its handler has closed. */
+  async remove(live: LiveDatapath): Promise<void> {
+    const upcalls = this.#datapaths.get(live);
     this.#datapaths.delete(live);
+    await upcalls?.close();
   }
 
-  close(): void {
-    for (const live of [...this.#datapaths.keys()]) this.remove(live);
+  async close(): Promise<void> {
+    await Promise.all([...this.#datapaths.keys()].map((live) => this.remove(live)));
   }
 
   /** Waits until a datapath's upcalls are handed over and what follows from them is done, for a bounded time. False: there was nothing to wait for. */
@@ -112,9 +126,8 @@ export class UpcallService {
   #of(live: LiveDatapath): DatapathUpcalls {
     let upcalls = this.#datapaths.get(live);
     if (upcalls === undefined) {
-      const { live: owner, log } = this.#options;
-      const nowMs = (): number => owner.clock.nowMs();
-      upcalls = new DatapathUpcalls({ live, turns: this.#turns!, nowMs, log, watch: this.watch });
+      const { live: { clock }, log, workerUrl } = this.#options;
+      upcalls = new DatapathUpcalls({ live, turns: this.#turns!, clock, log, workerUrl });
       this.#datapaths.set(live, upcalls);
     }
     return upcalls;

@@ -3,8 +3,9 @@
  * (what ovs-vswitchd is to the kernel's datapath).
  *
  * A handler is one module whose default export is an {@link UpcallHandler}, or a function that makes
- * one. It imports nothing but types and runs in the control isolate, so it must not block: while it
- * runs, no command is answered; packets that match flows go on. `dp-set DP upcall-handler=FILE` sets it.
+ * one. It imports nothing but types and runs in a Worker of its own, so it may use all of Deno's API. It
+ * should not block: its upcalls wait meanwhile, and what finds no room is lost and counted; after 2 s it
+ * is started anew and has forgotten everything. `dp-set DP upcall-handler=FILE` sets it.
  */
 import type { JsonFlow } from "../../datapath/json/flow_json.ts";
 
@@ -20,7 +21,7 @@ export interface UpcallHandler {
    * and the packet is gone. Nothing waits for a promise that it may return.
    */
   upcall(packet: UpcallPacket, key: FlowKey, host: UpcallHost): unknown;
-  /** The handler goes: it is replaced, or the datapath or the daemon ends. `host` does nothing any more. */
+  /** The handler goes: it is replaced, or the datapath or the daemon ends. `host` does nothing any more. It has a second. */
   close?(): void;
 }
 
@@ -93,7 +94,7 @@ export interface HandlerFlow {
 export interface UpcallHost {
   /** The datapath's name. */
   readonly datapath: string;
-  /** Ports of the datapath, in order of number. Number 0 is the datapath's own. */
+  /** Ports of the datapath, in order of number, as they were when the upcall was taken. Number 0 is the datapath's own. */
   ports(): readonly HandlerPort[];
   /** Installs a flow, or changes the actions of the same temporary one. Never saved. Users' flows stay as they are. */
   addFlow(flow: HandlerFlow): void;

@@ -14,6 +14,10 @@ export interface UpcallHandlerInfo {
   readonly thrown: number;
   /** Flows and packets that it could not install or send. */
   readonly refused: number;
+  /** Upcalls that it had in hand when it did not come back. */
+  readonly lost: number;
+  /** How often it was started anew because of that. */
+  readonly restarts: number;
 }
 
 /** One upcall as `upcalls` shows it. */

@@ -133,6 +133,8 @@ Deno.test("upcall handler: what throws loses its upcall and nothing else, and is
       upcalls: 3,
       thrown: 2,
       refused: 0,
+      lost: 0,
+      restarts: 0,
     });
     client.close();
     const { stderr } = await daemon.end();
@@ -140,24 +142,91 @@ Deno.test("upcall handler: what throws loses its upcall and nothing else, and is
     assert.match(stderr, /handler moody threw .*no_flow/);
   }));
 
-Deno.test("upcall handler: one that hangs is named while it hangs, and packets with flows go on", () =>
+/** Waits until dp-show says so of the handler. */
+async function untilHandler(
+  client: OpenExecutor,
+  isSo: (info: NonNullable<DatapathInfo["upcallHandler"]>) => boolean,
+): Promise<void> {
+  for (let left = 1000;; left--) {
+    const { upcallHandler } = await show(client);
+    if (upcallHandler !== undefined && isSo(upcallHandler)) return;
+    assert(left > 0, JSON.stringify(upcallHandler));
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
+Deno.test("upcall handler: one that hangs is named and started anew; commands and packets with flows go on", () =>
   withSwitch(async (client, daemon) => {
     const path = writeHandler(
       daemon,
       "sleepy",
-      "upcall() { const end = Date.now() + 3500; while (Date.now() < end); }",
+      `upcall(packet, key, host) {
+        if (packet.inPort === 1) for (const end = Date.now() + 6000; Date.now() < end;);
+        host.execute(packet, "3");
+      }`,
     );
     await client.execute("flow-add", { flow: "in_port(2)", actions: "3" });
     await client.execute("dp-set", { upcallHandler: path });
-    await receive(client, 1, frame(1, 2));
-    await receive(client, 2, frame(1, 2));
-    assert.deepEqual(await sent(client), [0, 0, 1]);
-    await new Promise((done) => setTimeout(done, 800));
+    // Does not wait for the handler, which hangs from now on.
+    const received = receive(client, 1, frame(1, 2));
+    const other = await daemon.client();
+    await receive(other, 2, frame(1, 2));
+    assert.deepEqual(await sent(other), [0, 0, 1]);
+    await untilHandler(other, ({ restarts, lost }) => restarts === 1 && lost === 1);
+    await received;
+    await receive(other, 3, frame(1, 2));
+    await untilHandler(other, ({ upcalls }) => upcalls === 2);
+    assert.equal((await show(other)).upcallHandler?.state, "running");
+    await other.execute("dp-set", { upcallHandler: "" });
     client.close();
+    other.close();
     const { stderr } = await daemon.end();
-    assert.match(stderr, /upcall handler \S+sleepy.ts has not come back for 2000 ms/);
-    assert.match(stderr, /sleepy.ts has come back after/);
-    assert.match(stderr, /handler sleepy took 3\d\d\d ms for one upcall/);
+    assert.match(
+      stderr,
+      /upcall handler \S+sleepy.ts has not come back for 2000 ms: it is started anew/,
+    );
+  }));
+
+Deno.test("upcall handler: what it asks for outside of upcalls is done, and its close is called", () =>
+  withSwitch(async (client, daemon) => {
+    const note = `${daemon.directory}/closed`;
+    const path = writeHandler(
+      daemon,
+      "later",
+      `upcall(packet, key, host) {
+        setTimeout(() => {
+          host.addFlow({ flow: "in_port(1)", actions: String(host.ports()[2].portNo) });
+          host.execute(packet, "2");
+          throw new TypeError("after all");
+        }, 10);
+      },
+      close() { Deno.writeTextFileSync(${JSON.stringify(note)}, "closed"); }`,
+    );
+    await client.execute("dp-set", { upcallHandler: path });
+    await receive(client, 1, frame(1, 2));
+    await untilHandler(client, ({ thrown }) => thrown === 1);
+    while ((await flows(client)).length === 0) await new Promise((done) => setTimeout(done, 5));
+    assert.deepEqual(await flows(client), ["in_port(1),eth() 2"]);
+    while ((await sent(client))[1] === 0) await new Promise((done) => setTimeout(done, 5));
+    await client.execute("dp-set", { upcallHandler: "" });
+    assert.equal(Deno.readTextFileSync(note), "closed");
+  }));
+
+Deno.test("dp-set upcall-handler: a file whose top level does not come back is refused", () =>
+  withSwitch(async (client, daemon) => {
+    const path = `${daemon.directory}/stuck.ts`;
+    Deno.writeTextFileSync(path, "const end = Date.now() + 60000; while (Date.now() < end);", {
+      mode: 0o600,
+    });
+    const refused = assert.rejects(
+      client.execute("dp-set", { upcallHandler: path }),
+      /stuck\.ts: its top level has not finished after \d+ ms/,
+    );
+    const other = await daemon.client();
+    await receive(other, 1, frame(1, 2)); // answered meanwhile
+    await refused;
+    assert.equal((await show(other)).miss, "drop");
+    other.close();
   }));
 
 Deno.test("dp-set upcall-handler: what is no handler is refused and changes nothing", () =>

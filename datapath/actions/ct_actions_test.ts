@@ -181,3 +181,24 @@ Deno.test("ct: without a free buffer fragments are dropped, and the accounts hol
   assert.deepEqual(bench.receive(1, ...parts), []);
   assert.deepEqual(bench.drops(), { "ct-fragment-memory": 2 });
 });
+
+Deno.test("ct: a packet with other addresses or ports is another connection's", () => {
+  const six = "eth(),eth_type(0x86dd)";
+  const sets = [
+    [`${IPV4},ipv4(proto=17)`, "set(ipv4(dst=10.0.0.9))", "ct_tuple4(dst=10.0.0.9,proto=17)"],
+    [`${IPV4},ipv4(proto=17)`, "set(ipv4(src=10.0.0.9))", "ct_tuple4(src=10.0.0.9,proto=17)"],
+    [`${IPV4},ipv4(proto=17),udp()`, "set(udp(dst=9))", "ct_tuple4(proto=17,tp_dst=9)"],
+    [`${six},ipv6(proto=17)`, "set(ipv6(dst=fd00::9))", "ct_tuple6(dst=fd00::9,proto=17)"],
+    // What is no part of the tuple changes nothing.
+    [`${IPV4},ipv4(proto=17)`, "set(ipv4(ttl=9))", "ct_tuple4(dst=10.0.0.2,proto=17,tp_dst=7)"],
+  ] as const;
+  for (const [flow, set, tuple] of sets) {
+    const bench = new SwitchBench([
+      [`in_port(1),recirc_id(0),${flow}`, `ct(commit),${set},ct(commit,mark=1),recirc(1)`],
+      [`in_port(1),recirc_id(1),ct_state(+new),ct_mark(1),${tuple},${flow.split(",udp")[0]}`, "2"],
+    ]);
+    const addresses = flow.startsWith(six) ? { src: "fd00::1", dst: "fd00::2" } : {};
+    assert.equal(bench.receive(1, frame({ ...THERE, ...addresses })).length, 1, set);
+    assert.equal(bench.conntrack.count, set.includes("ttl") ? 1 : 2, set);
+  }
+});

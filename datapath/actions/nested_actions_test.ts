@@ -312,6 +312,47 @@ Deno.test("recirc: a chain of many goes through, in copies once it is deep; a fo
   assert(test.count(SENT) > 2 && test.count(SENT) < 200);
 });
 
+Deno.test("recirc and userspace: sets behind them find the headers though extraction does not, behind a third tag", () => {
+  const { bytes } = makeFrame({ tags: [0x88a80001, 0x81000002] });
+  const wanted = makeFrame({ tags: [0x81000005, 0x88a80001, 0x81000002], sourcePort: 7 }).bytes;
+  const port = setBytes("tcp", [key.TP_SRC_AT, "0007"]);
+  const { frames } = runActions(packetOf(bytes), [pushVlan, recirc(7), port, out(1)], {
+    flows: { 7: [drop] },
+  });
+  assert.deepEqual(frames, [wanted.toHex()]);
+});
+
+Deno.test("nested lists: what may change the packet waits, fourfold nested, until the rest is done", () => {
+  const nest = (depth: number, innermost: readonly Action[]): Action =>
+    depth === 0 ? clone(...innermost) : clone(nest(depth - 1, innermost), ttl(9), out(2));
+  const ports = (depth: number, innermost: readonly Action[]): number[] => {
+    const order: number[] = [];
+    const list = [nest(depth, innermost), out(3)];
+    class Port extends RecordingPort {
+      override send(packet: Packet): number {
+        order.push(this.portNo);
+        return super.send(packet);
+      }
+    }
+    runActions(packetOf(frame), list, { ports: [new Port(1), new Port(2), new Port(3)] });
+    return order;
+  };
+  assert.deepEqual(ports(2, [ttl(8), out(1)]), [1, 2, 2, 3]);
+  assert.deepEqual(ports(3, [ttl(8), out(1)]), [2, 2, 2, 3, 1]);
+  // As the last of its list, or without a change, it needs no copy of the key.
+  assert.deepEqual(ports(3, [out(1)]), [1, 2, 2, 2, 3]);
+  assert.deepEqual(ports(2, [clone(ttl(8), out(1))]), [1, 2, 2, 3]);
+});
+
+Deno.test("nested lists: of those that wait more than nine are too many", () => {
+  const deep = (inner: readonly Action[]): Action =>
+    clone(clone(clone(...inner, out(2)), ttl(9)), ttl(9));
+  const many = Array.from({ length: 12 }, () => clone(ttl(8), out(1)));
+  const { test, frames } = runActions(packetOf(frame), [deep(many), ttl(9)], { slots: 64 });
+  assert.deepEqual(test.drops(), { "recirc-limit": 3 });
+  assert.equal(frames.length, 10);
+});
+
 Deno.test("meter: over its rate the packet is dropped", () => {
   const sizes: number[] = [];
   const services = {
@@ -374,6 +415,15 @@ function randomList(random: (bound: number) => number, depth: number): Action[] 
   }
   return list;
 }
+
+Deno.test("output: an L3 packet has no Ethernet header to be over the MTU with", () => {
+  const port = new RecordingPort(1, { l3: true, mtu: 60 });
+  for (const size of [60, 61, 74]) {
+    const packet = packetOf(new Uint8Array(size), { isL3: true, ethType: 0x88b5 });
+    runActions(packet, [out(1)], { ports: [port] });
+  }
+  assert.deepEqual(port.sent.map((each) => each.frame.length), [60]);
+});
 
 Deno.test("whatever the lists, the accounts balance, buffers come back, and lent bytes stay", () => {
   const random = seededRandom(3);

@@ -141,6 +141,22 @@ Deno.test("pop_nsh: inverse; not behind an Ethernet header, not of an unknown pr
   assert.deepEqual(dropsAfter(cut, popEth, popNsh), { "set-header-missing": 1 });
 });
 
+Deno.test("pop_nsh and pop_mpls: a frame that they lay bare has a whole Ethernet header, or goes no further", () => {
+  const popMpls: Action = { type: "pop_mpls", ethType: 0x6558 };
+  const below = (hex: string, ethType: number, pop: Action): unknown => {
+    const packet = packetOf(Uint8Array.fromHex(hex), { isL3: true, ethType });
+    const { test, frames } = runActions(packet, [pop, out(1)]);
+    return frames.length > 0 ? frames : test.drops();
+  };
+  const missing = { "set-header-missing": 1 };
+  for (const size of [0, 1, 13, 14, 15]) {
+    const frame = "5a".repeat(size);
+    const wanted = size < 14 ? missing : [frame];
+    assert.deepEqual(below(`${nshHeader("03")}${frame}`, 0x894f, popNsh), wanted, `nsh ${size}`);
+    assert.deepEqual(below(`00001140${frame}`, 0x8847, popMpls), wanted, `mpls ${size}`);
+  }
+});
+
 Deno.test("push_nsh: metadata of type 2 of every length", () => {
   const { bytes } = makeFrame();
   for (let words = 0; words <= 61; words++) {

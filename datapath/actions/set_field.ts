@@ -83,13 +83,24 @@ export function setIpv4(packet: Packet, words: Int32Array, at: number): DropReas
     addresses += difference32(destination, newDestination);
     view.setInt32(l3At + 16, newDestination, true);
   }
-  if (addresses !== 0) updatePseudo(packet, addresses);
+  if (addresses !== 0) {
+    updatePseudo(packet, addresses);
+    forgetConnection(packet);
+  }
   const difference = addresses + setTosAndTtl(view, l3At, words, at);
   if (difference !== 0) {
     const checksum = view.getUint16(l3At + IPV4_CHECKSUM, true);
     view.setUint16(l3At + IPV4_CHECKSUM, update(checksum, difference), true);
   }
   return 0;
+}
+
+/**
+ * A packet with another tuple is to be looked up anew by the next ct action, though the key still says
+ * that it was tracked (ovs_ct_clear without a key: set_ip_addr, set_ipv6_addr, set_tp_port).
+ */
+function forgetConnection(packet: Packet): void {
+  packet.ctRecord = 0;
 }
 
 /** Returns what the header's sum grew by; 0 if nothing changed. */
@@ -119,6 +130,7 @@ export function setIpv6(packet: Packet, words: Int32Array, at: number): DropReas
   const covered = !isRouted(view, l3At, packet.end);
   const destination = setIpv6Address(view, l3At + 24, words, at, IPV6_DST_WORD);
   // The pseudo-header has the final destination, which lies in the routing header if there is one.
+  if (difference !== 0 || destination !== 0) forgetConnection(packet);
   if (covered) difference += destination;
   if (difference !== 0) updatePseudo(packet, difference);
 
@@ -197,6 +209,7 @@ export function setTransport(
   const old = view.getInt32(l4At, true);
   const ports = masked(words, at, PORTS_WORD, old);
   if (ports === old) return 0;
+  forgetConnection(packet);
   if (header === SET_SCTP) setSctpPorts(packet, ports);
   else setPorts(packet, header === SET_TCP, old, ports);
   return 0;

@@ -3,6 +3,7 @@
  * and tests. The bytes are those of Open vSwitch's flow_compose wherever that makes a valid frame:
  * addresses, ports and flags from the key, the rest zero, checksums right.
  */
+import { COMPOSED_SIZE_MAX } from "./composed_size.ts";
 import { type Draft, impossible } from "./compose_draft.ts";
 import { finishIp, writeIpv4, writeIpv6 } from "./compose_ip.ts";
 import { RuleError } from "../errors.ts";
@@ -22,8 +23,6 @@ import * as nsh from "../headers/nsh.ts";
 import * as vlan from "../headers/vlan.ts";
 import * as at from "../key.ts";
 
-/** Largest frame: an IPv4 packet of 65535 bytes in an Ethernet frame without tags. */
-const COMPOSED_SIZE_MAX = 65535 + 14;
 /** No headers and payload without a given size exceed it. */
 const HEADERS_SIZE_MAX = 512;
 /** Payload of a frame whose size is not given. */

@@ -62,7 +62,7 @@ export interface ConnectionInfo {
   readonly countersOriginal: DirectionCounters;
   /** Of the replies. */
   readonly countersReply: DirectionCounters;
-  /** When it was committed, ms since 1970. */
+  /** When it was committed, ms since 1970; 0: the kernel does not stamp its connections. */
   readonly startMs: number;
   /** Whole seconds left. */
   readonly timeoutSeconds: number;
@@ -88,7 +88,7 @@ export interface ExpectedInfo {
   readonly tuple: ConnectionTuple;
   /** Whole seconds left. */
   readonly timeoutSeconds: number;
-  /** Who expects it. */
+  /** Who expects it; empty: its connection has gone. */
   readonly helper: string;
   /** Original tuple of the connection that it belongs to; undefined: that has gone. */
   readonly parent: ConnectionTuple | undefined;
@@ -149,8 +149,7 @@ export function tupleInfo(tuple: Int32Array): ConnectionTuple {
   const family = tuple[T_META]! & 0xff;
   const protocol = (tuple[T_META]! >>> 8) & 0xff;
   const ports = tuple[T_PORTS]!;
-  const isQuery = protocol === (family === 4 ? 1 : 58) &&
-    inverseType((ports >>> 8) & 0xff, family) >= 0;
+  const isQuery = isQueryTuple(family, protocol, ports);
   return {
     family,
     protocol,
@@ -182,6 +181,43 @@ export function isTupleMet(tuple: ConnectionTuple, filter: TupleFilter): boolean
     isEqual(tuple.protocol, filter.protocol) && isEqual(tuple.sourcePort, filter.sourcePort) &&
     isEqual(tuple.destinationPort, filter.destinationPort) && isEqual(tuple.id, filter.id) &&
     isEqual(tuple.type, filter.type) && isEqual(tuple.code, filter.code);
+}
+
+/** As {@link isTupleMet} of what {@link tupleInfo} would say, without saying it: a table may have millions. */
+export function areWordsMet(tuple: Int32Array, filter: TupleFilter): boolean {
+  const meta = tuple[T_META]!;
+  const family = meta & 0xff;
+  const protocol = (meta >>> 8) & 0xff;
+  const { source, destination } = filter;
+  if (filter.protocol !== undefined && filter.protocol !== protocol) return false;
+  if (source !== undefined && !isAddress(tuple, T_SRC, family, source)) return false;
+  if (destination !== undefined && !isAddress(tuple, T_DST, family, destination)) return false;
+  const { sourcePort, destinationPort, id, type, code } = filter;
+  const ports = tuple[T_PORTS]!;
+  const isQuery = isQueryTuple(family, protocol, ports);
+  const isEqual = (value: number, wanted: number | undefined): boolean =>
+    wanted === undefined || wanted === value;
+  return isEqual(isQuery ? 0 : ports >>> 16, sourcePort) &&
+    isEqual(isQuery ? 0 : ports & 0xffff, destinationPort) &&
+    isEqual(isQuery ? ports >>> 16 : 0, id) &&
+    isEqual(isQuery ? (ports >>> 8) & 0xff : 0, type) &&
+    isEqual(isQuery ? ports & 0xff : 0, code);
+}
+
+function isAddress(tuple: Int32Array, at: number, family: number, wanted: Uint8Array): boolean {
+  if (wanted.length !== (family === 4 ? 4 : 16)) return false;
+  // Its words are numbers; an IPv4 address is the last of four.
+  const from = at + 4 - wanted.length / 4;
+  for (let byte = 0; byte < wanted.length; byte++) {
+    const word = tuple[from + (byte >> 2)]!;
+    if (((word >>> (24 - (byte & 3) * 8)) & 0xff) !== wanted[byte]) return false;
+  }
+  return true;
+}
+
+/** Whether the ports are an identifier, type and code of an ICMP query. */
+function isQueryTuple(family: number, protocol: number, ports: number): boolean {
+  return protocol === (family === 4 ? 1 : 58) && inverseType((ports >>> 8) & 0xff, family) >= 0;
 }
 
 /** Whether a connection has all that the filter names. */

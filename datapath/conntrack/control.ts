@@ -41,12 +41,13 @@ import { tcpStateOf } from "./tcp.ts";
 import { TCP_STATE_NAMES } from "./tcp_states.ts";
 import { sideFlags, sideScale } from "./tcp_window.ts";
 import {
+  areWordsMet,
   type ConnectionFilter,
   type ConnectionInfo,
   type ConnectionTuple,
   type ExpectedInfo,
   isLabelMet,
-  isTupleMet,
+  type TupleFilter,
   tupleInfo,
 } from "./connection_info.ts";
 import { IPPROTO_TCP, makeTuple, T_META } from "./tuple.ts";
@@ -276,7 +277,7 @@ export class ConntrackControl {
         zone: one.tuple[T_META]! >>> 16,
         tuple: tupleInfo(one.tuple),
         timeoutSeconds: Math.floor(leftMs / 1000),
-        helper: HELPER_NAMES[one.helper] ?? "",
+        helper: this.#helperOf(one.master, one.masterId),
         parent: this.#readOriginal(one.master, one.masterId),
       });
     }
@@ -321,8 +322,13 @@ export class ConntrackControl {
     if (labels !== undefined && !isLabelMet(this.#labels(at), labels.value, labels.mask)) {
       return false;
     }
-    if (original !== undefined && !isTupleMet(this.#readTuple(record << 1), original)) return false;
-    return reply === undefined || isTupleMet(this.#readTuple(record << 1 | 1), reply);
+    if (original !== undefined && !this.#isNodeMet(record << 1, original)) return false;
+    return reply === undefined || this.#isNodeMet(record << 1 | 1, reply);
+  }
+
+  #isNodeMet(node: number, filter: TupleFilter): boolean {
+    this.table.getTuple(node, this.#tuple);
+    return areWordsMet(this.#tuple, filter);
   }
 
   #read(record: number): ConnectionInfo {
@@ -365,6 +371,14 @@ export class ConntrackControl {
   #readTuple(node: number): ConnectionTuple {
     this.table.getTuple(node, this.#tuple);
     return tupleInfo(this.#tuple);
+  }
+
+  /** Empty: it has gone. */
+  #helperOf(record: number, id: number): string {
+    if (!this.table.lockRecord(record, id)) return "";
+    const helper = this.table.records[record * RECORD_WORDS + POLICY]! >>> 16;
+    this.table.unlockRecord(record);
+    return HELPER_NAMES[helper] ?? "";
   }
 
   #readOriginal(record: number, id: number): ConnectionTuple | undefined {

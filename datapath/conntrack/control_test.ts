@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { ConnectionInfo } from "./connection_info.ts";
 import { type ConnectionCounts, ConntrackControl } from "./control.ts";
-import { formatConnection } from "./dump_text.ts";
+import { formatConnection, formatExpected, plainExpected } from "./dump_text.ts";
 import { ACK, addressBytes, Lab, makePacket, plan, SYN } from "./testing/packets.ts";
 
 function filled(count: number): { lab: Lab; control: ConntrackControl } {
@@ -145,4 +145,26 @@ Deno.test("ConntrackControl: tcpSequenceCheck off takes everything for a connect
   assert.equal(lab.state(makePacket(stray), plan()), "est+trk");
   control.tcpSequenceCheck = true;
   assert.equal(lab.state(makePacket({ ...stray, seq: 5 + (1 << 30) }), plan()), "inv+trk");
+});
+
+Deno.test("ConntrackControl: expected connections, in the shape of dump-conntrack-exp", () => {
+  const lab = new Lab();
+  const control = new ConntrackControl(lab.buffers);
+  const request = { src: "10.0.0.1", dst: "10.0.0.2", protocol: 17, sport: 3000, dport: 69 };
+  lab.run(
+    makePacket({ ...request, payload: "\0\x01file\0octet\0" }),
+    plan({ commit: true, zone: 5, helper: "tftp" }),
+  );
+  const lines = (): string[] =>
+    control.expected(lab.nowMs).map((one) => formatExpected(plainExpected(one)));
+  assert.deepEqual(lines(), [
+    "udp,orig=(src=10.0.0.2,dst=10.0.0.1,sport=0,dport=3000),zone=5," +
+    "parent=(src=10.0.0.1,dst=10.0.0.2,sport=3000,dport=69)",
+  ]);
+  const [one] = control.expected(lab.nowMs);
+  assert.equal(one?.helper, "tftp");
+  lab.pass(one!.timeoutSeconds * 1000 - 1000);
+  assert.equal(lines().length, 1);
+  lab.pass(1000);
+  assert.deepEqual(lines(), []);
 });

@@ -47,6 +47,27 @@ export function describeConnection(
   }
 }
 
+/**
+ * For a packet that was tracked before: notes the record alone, and what was committed just now. What
+ * else the packet knows stays as it is (ovs_ct_update_key is not called for it).
+ */
+export function keepDescription(
+  ct: CtMetadata,
+  table: Table,
+  record: number,
+  hasMark: boolean,
+  hasLabel: boolean,
+): void {
+  const { records } = table;
+  const at = record * RECORD_WORDS;
+  ct.record = record;
+  ct.id = records[at + ID]!;
+  ct.hasMark = hasMark;
+  ct.hasLabel = hasLabel;
+  if (hasMark) ct.mark = records[at + MARK]! >>> 0;
+  for (let word = 0; hasLabel && word < 4; word++) ct.label[word] = records[at + LABELS + word]!;
+}
+
 /** Fills the original tuple of a record. */
 function describeTuple(ct: CtMetadata, table: Table, record: number): void {
   const { records, wide } = table;

@@ -10,8 +10,6 @@ const NEXTHDR_ROUTING = 43;
 const NEXTHDR_FRAGMENT = 44;
 const NEXTHDR_AUTH = 51;
 const NEXTHDR_DEST = 60;
-/** A chain of extension headers longer than this is nobody's. */
-const EXTENSIONS_MAX = 16;
 
 /** It is no fragment. */
 export const FRAGMENT_NONE = -2;
@@ -108,7 +106,7 @@ export class Fragment {
 function isCutOff(view: DataView, at: number, end: number): boolean {
   let next = view.getUint8(at);
   let from = at + 8;
-  for (let count = 0; count < EXTENSIONS_MAX; count++) {
+  for (;;) {
     const size = upperSize(next);
     if (size >= 0) return from + size > end;
     if (from + 2 > end) return false; // nobody can say
@@ -117,7 +115,6 @@ function isCutOff(view: DataView, at: number, end: number): boolean {
     next = view.getUint8(from);
     from += length;
   }
-  return false;
 }
 
 /** Bytes of an upper header that must be there, −1: an extension header. */

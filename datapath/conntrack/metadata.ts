@@ -50,6 +50,15 @@ export class CtMetadata {
   invalidReason = 0;
   /** Whether the last `execute` changed bytes of the packet. */
   changed = false;
+  /**
+   * The packet was tracked before, and keeps in its key what was known then: the last `execute` has not
+   * set mark, label and tuple, but for what it has committed ({@link hasMark}, {@link hasLabel}).
+   */
+  isKept = false;
+  /** See isKept. */
+  hasMark = false;
+  /** See isKept. */
+  hasLabel = false;
 
   /** What the ct_clear action does. */
   clear(): void {
@@ -78,9 +87,16 @@ export class CtMetadata {
 
 /**
  * Writes mark, label and original tuple where a flow key has them: key byte 0 lies at `at`, which may
- * be negative if the view begins behind it. State and zone are not written.
+ * be negative if the view begins behind it. State and zone are not written; of what is kept, nothing.
  */
 export function writeCtKey(ct: CtMetadata, view: DataView, at: number): void {
+  if (ct.isKept) {
+    if (ct.hasMark) view.setUint32(at + CT_MARK_AT, ct.mark);
+    for (let word = 0; ct.hasLabel && word < 4; word++) {
+      view.setInt32(at + CT_LABEL_AT + word * 4, ct.label[word]!, true);
+    }
+    return;
+  }
   view.setUint32(at + CT_MARK_AT, ct.mark);
   for (let word = 0; word < 4; word++) {
     view.setInt32(at + CT_LABEL_AT + word * 4, ct.label[word]!, true);

@@ -26,14 +26,13 @@ import { ctInvalid } from "./reasons.ts";
 import { sequenceShift } from "./sequence_adjust.ts";
 import type { Table } from "./table.ts";
 import {
+  isEstablishedTcp,
   REOPENED,
   type TcpOptions,
-  tcpStateOf,
   TcpTracker,
   TRACKED,
   TRACKED_IGNORED,
 } from "./tcp.ts";
-import { TCP_ESTABLISHED } from "./tcp_states.ts";
 import { addSideFlag, SIDE_LIBERAL } from "./tcp_window.ts";
 import {
   TIMEOUT_GENERIC,
@@ -204,7 +203,7 @@ export class PacketTracker {
   makeLiberal(at: number): void {
     const { records } = this.#table;
     if (((records[at + META]! >>> 8) & 0xff) !== IPPROTO_TCP) return;
-    if (tcpStateOf(records, at) !== TCP_ESTABLISHED) return;
+    if (!isEstablishedTcp(records, at)) return;
     addSideFlag(records, at, 0, SIDE_LIBERAL);
     addSideFlag(records, at, 1, SIDE_LIBERAL);
   }

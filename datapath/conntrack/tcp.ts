@@ -104,6 +104,11 @@ export function tcpStateOf(records: Int32Array, at: number): number {
   return records[at + PROGRESS]! & 0x0f;
 }
 
+/** Whether a TCP connection stands, and both sides have agreed on it (nf_conntrack_tcp_established). */
+export function isEstablishedTcp(records: Int32Array, at: number): boolean {
+  return tcpStateOf(records, at) === TCP_ESTABLISHED && (records[at + STATUS]! & ASSURED) !== 0;
+}
+
 function lastKind(progress: number): number {
   return (progress >>> 4) & 0x0f;
 }
@@ -296,7 +301,7 @@ export class TcpTracker {
       return TRACKED;
     }
     const seq = view.getInt32(l4At + 4);
-    const isEstablished = old === TCP_ESTABLISHED;
+    const isEstablished = isEstablishedTcp(records, at);
     if (
       (sideFlags(records, at, 1 - side) & SIDE_MAXACK_SET) !== 0 && lastKind(progress) !== KIND_SYN
     ) {

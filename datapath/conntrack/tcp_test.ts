@@ -199,6 +199,20 @@ Deno.test("TcpTracker: an established connection is picked up, unless tcpLoose i
   run([data[0]!, { ...data[2]!, after: 301, is: "new+trk" }]);
 });
 
+Deno.test("TcpTracker: a reset ends a connection that was picked up before both have agreed on it", () => {
+  run([
+    { dir: ">", flags: ACK, seq: A, ack: B, size: 10, is: "new+trk", state: "ESTABLISHED" },
+    { dir: "<", flags: ACK, seq: B, ack: A, size: 10, is: "est+rpl+trk", state: "ESTABLISHED" },
+    { dir: "<", flags: RST, seq: B + 50, is: "est+rpl+trk", state: "CLOSE" },
+  ]);
+  run([
+    { dir: ">", flags: ACK, seq: A, ack: B, size: 10, is: "new+trk", state: "ESTABLISHED" },
+    { dir: "<", flags: ACK, seq: B, ack: A, size: 10, is: "est+rpl+trk", state: "ESTABLISHED" },
+    { dir: ">", flags: ACK, seq: A + 10, ack: B, is: "est+trk", state: "ESTABLISHED" },
+    { dir: "<", flags: RST, seq: B + 50, is: "est+rpl+trk", state: "ESTABLISHED" },
+  ]);
+});
+
 Deno.test("TcpTracker: nonsense opens nothing", () => {
   for (
     const [flags, is] of [

@@ -7,18 +7,21 @@
  * the table and set its mark and labels. Nothing here throws for what packets contain; invalid packets go
  * on with +trk+inv.
  *
- * Known differences from the kernel's connection tracking:
+ * Known differences from the kernel's connection tracking (those that its packets show are in
+ * tests/oracle/kernel_ct_differences.ts):
  * - A connection that is not committed is forgotten with the packet's ct action; a later commit of the
  *   same packet tracks it again, with the same outcome. The kernel keeps it with the packet.
  * - Two packets that open the same connection at once join one, whatever the protocol; the kernel
  *   drops the loser's packet for all but UDP, UDP-Lite and GRE.
+ * - A connection whose translation can't be made unique is dropped; the kernel gives the packet to
+ *   the other connection, if that is not translated and its protocol not TCP.
  * - When a master has ended, ct_tuple of the connections it expected is their own.
- * - SCTP is followed by addresses, ports and answers, not by its chunks.
+ * - SCTP and DCCP are followed by addresses, ports and answers, not by their chunks and types.
  * - A zone's limit counts all of its connections, not only those since the limit was set.
  */
-import type { Packet } from "../packet/packet.ts";
+import { GSO_NONE, type Packet } from "../packet/packet.ts";
 import { clearRecord, meetExpectation } from "./begin.ts";
-import { describeConnection } from "./describe.ts";
+import { describeConnection, keepDescription } from "./describe.ts";
 import { evict } from "./eviction.ts";
 import { Expectation, Expectations } from "./expectations.ts";
 import { Helpers } from "./helpers.ts";
@@ -193,6 +196,7 @@ export class Tracker {
    */
   execute(packet: Packet, ct: CtMetadata, words: Int32Array, at: number): number {
     ct.changed = false;
+    ct.isKept = false;
     if (this.#ending !== 0 && (ct.state === 0 || ct.record !== this.#ending)) this.#dismiss();
     const zone = words[at + PLAN_ZONE]!;
     const flags = words[at + PLAN_FLAGS]!;
@@ -218,6 +222,7 @@ export class Tracker {
         if (invalid !== 0) return this.#refuse(ct, invalid);
         ct.state |= this.#stateBits();
       }
+      ct.isKept = isCached;
       if (this.#isConfirmed()) return this.#finish(packet, ct, words, at, !isCached);
       if ((flags & PLAN_COMMIT) === 0) {
         describeConnection(ct, this.table, this.#record);
@@ -266,8 +271,8 @@ export class Tracker {
     if (version === 6 && l3At + 40 > packet.end || version !== 4 && version !== 6) return false;
     let end = l3At +
       (version === 4 ? view.getUint16(l3At + 2) : 40 + view.getUint16(l3At + 4));
-    // A jumbogram or a big segment train says 0: the frame is all there is to go by.
-    const least = version === 4 ? 20 : 41;
+    // A big segment train says 0: the frame is all there is to go by.
+    const least = version === 4 ? 20 : packet.gsoType === GSO_NONE ? 40 : 41;
     if (end < l3At + least || end > packet.end) end = packet.end;
     packet.end = end;
     this.#end = end;
@@ -515,7 +520,12 @@ export class Tracker {
       if ((flags & PLAN_HAS_LABEL) !== 0) this.#setLabels(at, words, plan + PLAN_LABEL);
     }
     if (this.#liberalEstablished) this.#protocols.makeLiberal(at);
-    describeConnection(ct, this.table, this.#record);
+    if (ct.isKept) {
+      const mark = isCommit && words[plan + PLAN_MARK + 1] !== 0;
+      keepDescription(ct, table, record, mark, isCommit && (flags & PLAN_HAS_LABEL) !== 0);
+    } else {
+      describeConnection(ct, table, record);
+    }
     if (this.#isLast) {
       // Nobody else finds it any more; the packet's own next ct action does.
       records[at + EXPIRES] = table.now;
@@ -559,6 +569,7 @@ export class Tracker {
 
   /** Makes a packet invalid that is not looked at, as {@link execute} does others. */
   refuse(ct: CtMetadata, zone: number): void {
+    ct.isKept = false;
     ct.zone = zone;
     this.#refuse(ct, HEADER);
   }

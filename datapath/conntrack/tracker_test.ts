@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { CT_LABEL_AT, CT_MARK_AT, CT_PROTO_AT, CT_TP_DST_AT, CT_TUPLE_SRC_AT } from "../key.ts";
-import { writeCtKey } from "./metadata.ts";
+import { GSO_TCPV6 } from "../packet/packet.ts";
+import { CtMetadata, writeCtKey } from "./metadata.ts";
 import { CT_DROPS, CT_INVALIDS } from "./reasons.ts";
 import {
   ACK,
@@ -106,6 +107,30 @@ Deno.test("Tracker: a second ct action in the same zone does not track the packe
   lab.tracker.execute(packet, lab.ct, COMMIT, 0);
   assert.equal(table.doubles[record * 24 + 16 + 2], 1);
   assert.equal(lab.ct.state, 0x2a);
+});
+
+Deno.test("Tracker: a packet that was tracked keeps what its key says, but for what it commits", () => {
+  const lab = new Lab();
+  const packet = makePacket(forward({ protocol: 17, payload: "x" }));
+  const mark = (value: number, mask = 0xff): Int32Array =>
+    plan({ zone: 1, commit: true, mark: { value, mask } });
+  lab.run(packet, mark(1));
+  assert.equal(lab.ct.isKept, false);
+  // Another packet of the connection is marked otherwise.
+  const other = new CtMetadata();
+  lab.tracker.execute(makePacket(forward({ protocol: 17, payload: "y" })), other, mark(4), 0);
+  assert.equal(other.mark, 4);
+  assert.equal(lab.tracker.execute(packet, lab.ct, LOOK, 0), 0);
+  const { isKept, hasMark, hasLabel } = lab.ct;
+  assert.deepEqual([isKept, hasMark, hasLabel, lab.ct.mark], [true, false, false, 1]);
+  const view = new DataView(new ArrayBuffer(64));
+  writeCtKey(lab.ct, view, -CT_MARK_AT);
+  assert.deepEqual(new Uint8Array(view.buffer), new Uint8Array(64));
+  assert.equal(lab.tracker.execute(packet, lab.ct, mark(2, 2), 0), 0);
+  assert.equal(lab.ct.mark, 6);
+  writeCtKey(lab.ct, view, -CT_MARK_AT);
+  assert.equal(view.getUint32(0), 6);
+  assert.equal(view.getUint8(CT_PROTO_AT - CT_MARK_AT), 0);
 });
 
 Deno.test("Tracker: force_commit turns a connection's direction round", () => {
@@ -268,6 +293,49 @@ Deno.test("Tracker: a wrong checksum makes a packet invalid", () => {
   assert.equal(CT_INVALIDS[lab.ct.invalidReason]?.[0], "checksum");
   packet.csumValid = true;
   assert.equal(lab.state(packet, LOOK), "new+trk");
+  // That of the IPv4 header too, where there is a checksum over the rest.
+  for (const [protocol, is] of [[6, "inv"], [17, "inv"], [1, "inv"], [253, "new"]] as const) {
+    const damaged = makePacket(forward({ protocol, flags: SYN, payload: "x" }));
+    damaged.view.setUint16(damaged.l3At + 10, 0x1234);
+    assert.equal(lab.state(damaged, LOOK), `${is}+trk`);
+  }
+  // UDP that is shorter than its IP packet: its sum is of what is there.
+  const padded = makePacket(forward({ protocol: 17, payload: "x\0\0\0" }));
+  padded.view.setUint16(padded.l4At + 4, 9);
+  assert.equal(lab.state(padded, LOOK), "inv+trk");
+});
+
+Deno.test("Tracker: extension headers, as many as there are, and none behind them", () => {
+  const lab = new Lab();
+  const spec = { src: "fd00::1", dst: "fd00::2", protocol: 17, sport: 1, dport: 2 };
+  const extended = (count: number, next: number): string => {
+    const payload = new Uint8Array(count * 8 + 8);
+    const udp = makePacket(spec);
+    payload.set(udp.bytes.subarray(udp.l4At, udp.end), count * 8);
+    for (let at = 0; at < count; at++) payload[at * 8] = at < count - 1 ? 60 : next;
+    const packet = makePacket({ ...spec, protocol: 253, payload });
+    packet.bytes.copyWithin(packet.l4At, packet.l4At + 8, packet.end);
+    packet.end -= 8;
+    packet.view.setUint16(packet.l3At + 4, payload.length);
+    packet.view.setUint8(packet.l3At + 6, 60);
+    return lab.state(packet, LOOK);
+  };
+  for (const count of [1, 8, 20, 100]) assert.equal(extended(count, 17), "new+trk");
+  assert.equal(extended(1, 59), "inv+trk");
+});
+
+Deno.test("Tracker: an IPv6 packet whose length is 0 has nothing behind its header", () => {
+  const lab = new Lab();
+  const packet = makePacket({ src: "fd00::1", dst: "fd00::2", protocol: 17, payload: "x" });
+  packet.view.setUint16(packet.l3At + 4, 0);
+  assert.equal(lab.state(packet, LOOK), "inv+trk");
+  assert.equal(packet.end - packet.l3At, 40);
+  // But for a train of more than 64 KiB, which can't say it.
+  const train = makePacket({ src: "fd00::1", dst: "fd00::2", flags: SYN, payload: "x" });
+  train.view.setUint16(train.l3At + 4, 0);
+  train.gsoType = GSO_TCPV6;
+  train.csumValid = true;
+  assert.equal(lab.state(train, LOOK), "new+trk");
 });
 
 Deno.test("Tracker: UDP-Lite has a checksum, of all of it or a part", () => {

@@ -29,8 +29,7 @@ const NEXTHDR_ROUTING = 43;
 const NEXTHDR_FRAGMENT = 44;
 const NEXTHDR_AUTH = 51;
 const NEXTHDR_DEST = 60;
-/** A chain of extension headers longer than this is nobody's. */
-const EXTENSIONS_MAX = 16;
+const NEXTHDR_NONE = 59;
 
 /** Reply types of ICMP queries (RFC 792, RFC 950), + 1; 0: no query. */
 const ICMP_INVERSE = new Uint8Array(19);
@@ -88,7 +87,8 @@ export function findTransport(view: DataView, l3At: number, end: number): number
 function findTransport6(view: DataView, l3At: number, end: number): number {
   let next = view.getUint8(l3At + 6);
   let at = l3At + 40;
-  for (let count = 0; count < EXTENSIONS_MAX; count++) {
+  // Each header takes the next eight bytes at least: the packet's end bounds it.
+  for (;;) {
     let size = 8;
     if (next === NEXTHDR_FRAGMENT) {
       if (at + 8 > end || (view.getUint16(at + 2) & 0xfff8) !== 0) return -1;
@@ -100,13 +100,12 @@ function findTransport6(view: DataView, l3At: number, end: number): number {
       const units = view.getUint8(at + 1);
       size = next === NEXTHDR_AUTH ? (units + 2) << 2 : (units + 1) << 3;
     } else {
-      return (at - l3At) << 8 | next;
+      return next === NEXTHDR_NONE ? -1 : (at - l3At) << 8 | next;
     }
     next = view.getUint8(at);
     at += size;
     if (at > end) return -1;
   }
-  return -1;
 }
 
 /** Fills `tuple` from a packet; l4At and protocol as {@link findTransport} found them. False: it is cut off. */

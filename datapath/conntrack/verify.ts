@@ -15,7 +15,9 @@ import {
 } from "./tuple.ts";
 
 /**
- * [l4At, end) is the L4 header and payload. Protocols without a known checksum are right, as are packets
+ * [l4At, end) is the L4 header and payload. As the kernel's, the sum of IPv4 includes the IP header
+ * (net/netfilter/utils.c, nf_ip_checksum), and UDP's the whole payload of the IP packet, whatever its
+ * own length says. Protocols without a known checksum are right, as are packets
  * too short to have one: their trackers refuse those.
  */
 export function isChecksumRight(
@@ -27,15 +29,19 @@ export function isChecksumRight(
   if (packet.needsCsum || packet.csumValid || l4At + 8 > end) return true;
   const { view, l3At } = packet;
   const isIpv4 = view.getUint8(l3At) >>> 4 === 4;
-  if (protocol === IPPROTO_ICMP) return !isIpv4 || sum(view, l4At, end) === 0xffff;
+  // The sum over an IPv4 header is 0 (its ones' complement), or the header is damaged.
+  const from = isIpv4 ? l3At : l4At;
+  if (protocol === IPPROTO_ICMP) return !isIpv4 || sum(view, from, end) === 0xffff;
   if (protocol === IPPROTO_SCTP) {
     return l4At + 12 > end || crc32c(view, l4At, end) === view.getUint32(l4At + 8, true);
   }
+  let covered = end;
   if (protocol === IPPROTO_UDP) {
     if (view.getUint16(l4At + 6) === 0) return true;
-    end = Math.min(end, l4At + view.getUint16(l4At + 4));
   } else if (protocol === IPPROTO_UDPLITE) {
-    return isLiteSumRight(view, l3At, l4At, end);
+    // Of the first bytes, 0: of all (RFC 3828 §3.1). Its tracker refuses other nonsense.
+    covered = l4At + (view.getUint16(l4At + 4) || end - l4At);
+    if (covered < l4At + 8 || covered > end) return true;
   } else if (protocol !== IPPROTO_TCP && (isIpv4 || protocol !== IPPROTO_ICMPV6)) {
     return true;
   }
@@ -43,15 +49,6 @@ export function isChecksumRight(
   const pseudo = isIpv4
     ? pseudoIpv4(view, l3At, protocol, size)
     : pseudoIpv6(view, l3At, protocol, size);
-  const total = pseudo + sum(view, l4At, end);
-  return (total & 0xffff) + (total >>> 16) === 0xffff;
-}
-
-/** UDP-Lite's checksum covers the pseudo-header and the first bytes, 0: all (RFC 3828 §3.1). */
-function isLiteSumRight(view: DataView, l3At: number, l4At: number, end: number): boolean {
-  const covered = view.getUint16(l4At + 4) || end - l4At;
-  if (covered < 8 || l4At + covered > end) return true; // its tracker refuses it
-  const pseudo = view.getUint8(l3At) >>> 4 === 4 ? pseudoIpv4 : pseudoIpv6;
-  const total = pseudo(view, l3At, IPPROTO_UDPLITE, end - l4At) + sum(view, l4At, l4At + covered);
+  const total = pseudo + sum(view, from, covered);
   return (total & 0xffff) + (total >>> 16) === 0xffff;
 }

@@ -48,6 +48,20 @@ Deno.test("extractKey: of a deep MPLS stack three labels, of one cut off those t
   }
 });
 
+Deno.test("extractKey: as many labels count as there are to the bottom, three at most; none without a bottom", () => {
+  const bits = (count: number, hasBottom: boolean, size = 4 * count): number => {
+    const entries = Array.from(
+      { length: count },
+      (_, at) => hasBottom && at === count - 1 ? 0x1140 : 0x1040,
+    );
+    const frame = ethernetFrame(0x8847, labelStack(entries).subarray(0, size));
+    return extracted(packetOf(frame)).getUint8(key.MPLS_COUNT_AT);
+  };
+  assert.deepEqual([1, 2, 3, 4, 300].map((count) => bits(count, true)), [1, 3, 7, 7, 7]);
+  assert.deepEqual([0, 1, 2, 3, 4, 300].map((count) => bits(count, false)), [0, 0, 0, 0, 0, 0]);
+  assert.equal(bits(4, true, 15), 0);
+});
+
 function nshOf(header: Iterable<number>): string {
   const view = extracted(packetOf(ethernetFrame(0x894f, header)));
   assert.equal(view.getUint16(key.ETH_TYPE_AT), 0x894f);

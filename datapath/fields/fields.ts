@@ -333,7 +333,7 @@ export const ATTRIBUTES: readonly Attribute[] = [
   attribute(
     "mpls",
     21,
-    "MPLS label stack entries, the outermost first, up to three",
+    "MPLS label stack entries, the outermost first, up to three; a packet must have as many or more",
     labelFields(),
     {
       shape: "labels",

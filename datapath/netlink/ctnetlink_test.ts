@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { formatConnection, formatExpected, plainExpected } from "../conntrack/dump_text.ts";
+import { seededRandom } from "../testing/flow_values.ts";
 import { AttributeWriter, fromHex, NetlinkCodecError, toHex } from "./attributes.ts";
 import { decodeConnection, decodeExpected, encodeCtDelete, encodeCtRequest } from "./ctnetlink.ts";
 
@@ -125,4 +126,21 @@ Deno.test("decodeExpected", () => {
     "tcp,orig=(src=10.0.0.2,dst=10.0.0.1,sport=80,dport=5),zone=3," +
       "parent=(src=10.0.0.1,dst=10.0.0.2,sport=5,dport=80)",
   );
+});
+
+Deno.test("property: damaged messages are a connection or the codec's own error", () => {
+  const random = seededRandom(7);
+  const whole = connection().bytes();
+  let read = 0;
+  for (let run = 0; run < 5000; run++) {
+    const bytes = whole.slice();
+    for (let count = 1 + random(3); count > 0; count--) bytes[random(bytes.length)] = random(256);
+    try {
+      formatConnection(decodeConnection(bytes), { statistics: true, verbose: true });
+      read++;
+    } catch (error) {
+      assert.ok(error instanceof NetlinkCodecError, `run ${run}: ${error}`);
+    }
+  }
+  assert.ok(read > 500 && read < 4500, `${read} were read`);
 });

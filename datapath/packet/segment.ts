@@ -5,10 +5,11 @@
  *
  * The kernel's segmentation (net/ipv4/tcp_offload.c, udp_offload.c, gre_offload.c) is the model: IPv4
  * identifications count up in the inner and the outer header, FIN and PSH stay with the last segment
- * and CWR with the first, an outer UDP checksum of 0 stays 0 and any other is computed for each
+ * and CWR with the first; a partial checksum's pseudo-header, in which a packet with a routing header
+ * has its last destination, is adjusted for the length; an outer UDP checksum of 0 stays 0 and any other is computed for each
  * segment, as is GRE's if its header has one. Segments have complete checksums.
  */
-import { finish, fold, pseudoIpv4, pseudoIpv6, sum } from "./checksum.ts";
+import { difference16, finish, fold, pseudoIpv4, pseudoIpv6, sum, unit } from "./checksum.ts";
 import { dropReason } from "../drop_reasons.ts";
 import type { DropReason } from "../drop_reasons.ts";
 import {
@@ -73,6 +74,8 @@ class TrainLayout {
   isIpv4 = true;
   isTcp = true;
   hasChecksum = true;
+  /** The pseudo-header's sum without the length, if the train says what it is (needsCsum); −1: it does not. */
+  storedPseudo = -1;
   outerKind = OUTER_NONE;
   outerL3 = 0;
   outerL4 = 0;
@@ -130,6 +133,11 @@ function findLayout(train: Packet, found: TrainLayout): boolean {
   if (l4 + headerSize > end) return false;
   found.hasChecksum = found.isTcp || train.needsCsum ||
     view.getUint16(l4 + UDP_CHECKSUM) !== 0;
+  found.storedPseudo = -1;
+  if (train.needsCsum) {
+    const field = l4 + (found.isTcp ? TCP_CHECKSUM : UDP_CHECKSUM);
+    found.storedPseudo = fold(view.getUint16(field, true) + difference16(unit(end - l4), 0));
+  }
   const plain = l4 === train.l4At;
   const l3 = plain ? train.l3At : findInnerL3(train, l4, type);
   if (l3 < firstL3(train) || l3 >= l4) return false;
@@ -238,7 +246,9 @@ function finishSegment(packet: Packet, index: number, offset: number, isLast: bo
   }
   finishIp(view, l3, end, index, layout.isIpv4);
   const protocol = layout.isTcp ? IPPROTO_TCP : IPPROTO_UDP;
-  const pseudo = layout.isIpv4
+  const pseudo = layout.storedPseudo >= 0
+    ? fold(layout.storedPseudo + unit(end - l4))
+    : layout.isIpv4
     ? pseudoIpv4(view, l3, protocol, end - l4)
     : pseudoIpv6(view, l3, protocol, end - l4);
   if (layout.hasChecksum) {

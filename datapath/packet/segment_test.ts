@@ -52,6 +52,21 @@ function segments(train: Packet): Uint8Array<ArrayBuffer>[] {
   return sink.frames;
 }
 
+Deno.test("segment: the checksum covers the last destination of a routing header, as the partial one says", () => {
+  // Segments left: 1. The pseudo-header's sum is that of another address than the header's.
+  const extensions = [[43, [2, 0, 1, 0, 0, 0, 0, ...new Array<number>(16).fill(0x11)]]] as const;
+  const options = { isIpv6: true, checksum: "partial", extensions, payloadSize: 2000 } as const;
+  const { bytes, l3, l4 } = makeFrame(options);
+  const offload = { needsCsum: true, csumStart: l4, csumOffset: 16 };
+  bytes[l3 + 39]! += 5;
+  const found = segments(packetOf(bytes, { ...offload, gsoType: GSO_TCPV6, gsoSize: 1500 }));
+  assert.equal(found.length, 2);
+  for (const frame of found) {
+    frame[l3 + 39]! -= 5;
+    assert.deepEqual(faults(frame), []);
+  }
+});
+
 function refuses(train: Packet): void {
   extractKey(train, new Int32Array(KEY_WORDS), 0);
   const sink = new Collector();

@@ -117,6 +117,12 @@ const FLOWS: readonly (readonly [text: string, printed?: string])[] = [
     "eth(),eth_type(0x8847),mpls(label=3/0xfffff,tc=0/0,ttl=0/0x0,bos=0/0,label=5/0xff,tc=4/4,ttl=0/0x0,bos=0/0)",
   ],
   ["eth_type(0x8847),mpls()", "eth(),eth_type(0x8847)"],
+  // That there is a second label is matched, whatever it is; that there is one is no match.
+  [
+    "eth_type(0x8847),mpls(label=3,label=0/0)",
+    "eth(),eth_type(0x8847),mpls(label=3/0xfffff,tc=0/0,ttl=0/0x0,bos=0/0,label=0/0x0,tc=0/0,ttl=0/0x0,bos=0/0)",
+  ],
+  ["eth_type(0x8847),mpls(label=0/0,tc=0/0,ttl=0/0x0,bos=0/0)", "eth(),eth_type(0x8847)"],
   ["eth(),eth_type(0x894f),nsh(flags=1,ttl=63,mdtype=1,np=3,spi=0x5,si=255,c1=0x0,c2=0x2,c3=0x3,c4=0x4)"],
   [
     "eth_type(0x894f),nsh(flags=1/2,np=3,spi=5/0xff,si=255/0xf0,c1=0/0xff,c3=3/0)",

@@ -50,6 +50,8 @@ export interface TraceContext {
   readonly miss: string;
   /** The masks that a packet's lookups have tried, lookup by lookup; absent: they are not told. */
   readonly masks?: readonly (readonly TriedMask[])[] | undefined;
+  /** The packet was not a real one: meters were not charged. */
+  readonly isTrial?: boolean | undefined;
   /** What lies behind the port that took a packet; absent: it is not told. */
   beyond?(sent: SentEvent): Beyond | undefined;
 }
@@ -215,7 +217,7 @@ class Describer {
     const { at, words, image } = event;
     const action = formatActions(decodeActions(words), { names: this.#context.names });
     const step: StepDraft = { action, bytes: [], fields: [], outputs: [], drops: [] };
-    const note = actionNote(words);
+    const note = actionNote(words, this.#context.isTrial === true);
     if (note !== undefined) step.note = note;
     frame.steps.push(step);
     Object.assign(frame, { step, words, at, before: image });
@@ -289,10 +291,10 @@ function isFragment({ key }: PacketImage): boolean {
 }
 
 /** What an action says about itself. */
-function actionNote(words: Int32Array): string | undefined {
+function actionNote(words: Int32Array, isTrial: boolean): string | undefined {
   switch (words[0]! & 0xff) {
     case METER:
-      return "looked at, not charged";
+      return isTrial ? "looked at, not charged" : undefined;
     case TRUNC:
       return `the next output sends at most ${words[1]! >>> 0} bytes`;
     case PSAMPLE:

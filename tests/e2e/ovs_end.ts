@@ -1,7 +1,7 @@
 /** Debian's ovs-vswitchd at the far end of an underlay, in a namespace of the lab. */
 import type { Lab, Namespace, Peer } from "./lab.ts";
 import { eventually, spawn } from "./process.ts";
-import { FAR } from "./tunnel_lab.ts";
+import { FAR, FAR6 } from "./tunnel_lab.ts";
 
 /** Debian's ovs-vswitchd with its userspace datapath: underlay bridge br-phy on eth0, br-int on top. */
 export class OvsEnd {
@@ -33,8 +33,22 @@ export class OvsEnd {
     await ovs.vsctl("add-port", "br-int", hostPort);
     await where.ip("addr", "flush", "dev", "eth0");
     await where.ip("addr", "add", `${FAR}/24`, "dev", "br-phy");
+    await where.ip("addr", "add", `${FAR6}/64`, "dev", "br-phy", "nodad");
     await where.ip("link", "set", "br-phy", "up");
     return ovs;
+  }
+
+  /** Makes br-int's tunnel port anew. */
+  async tunnel(type: string, options: readonly string[]): Promise<void> {
+    const values = [`type=${type}`, ...options.map((option) => `options:${option}`)];
+    const del = ["--if-exists", "del-port", "tun", "--", "add-port", "br-int", "tun"];
+    await this.vsctl(...del, "--", "set", "interface", "tun", ...values);
+  }
+
+  /** Replaces all flows of br-int. */
+  async flows(lines: readonly string[]): Promise<void> {
+    Deno.writeTextFileSync(`${this.#folder}/flows`, lines.join("\n") + "\n");
+    await this.ofctl("replace-flows", `${this.#folder}/flows`);
   }
 
   async vsctl(...args: string[]): Promise<void> {

@@ -1,5 +1,6 @@
 /** Traffic for the end-to-end tests: TCP by iperf3, UDP echoes, raw frames. */
 import assert from "node:assert/strict";
+import type { Denovs } from "./denovs.ts";
 import type { Lab, Namespace, Peer } from "./lab.ts";
 import { eventually } from "./process.ts";
 
@@ -171,6 +172,17 @@ export async function assertAccounts(lab: Pick<Lab, "denovs">, dp = "br0"): Prom
     const came = number("received") + number("generated") + number("copied");
     return came === number("sent") + number("dropped") + number("consumed") + number("held");
   }, { timeoutMs: 5000, everyMs: 200 });
+}
+
+/** Whatever a datapath dropped, it dropped for one of these reasons. */
+export async function assertDropsOnly(
+  denovs: Denovs,
+  dp: string,
+  reasons: readonly string[],
+): Promise<void> {
+  const { drops } = (await denovs.show(dp)).counters;
+  const others = Object.entries(drops).filter(([name]) => !reasons.includes(name));
+  assert.deepEqual(others, [], `drops of ${dp}`);
 }
 
 /** Average size of the packets that a flow carried, bytes. */

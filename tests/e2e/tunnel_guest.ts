@@ -1,22 +1,20 @@
 /**
- * What runs inside the virtual machine of tunnels_test.ts, whose kernel has geneve and gre devices:
- * denovs in one network namespace, the kernel's device in another, a host behind denovs in a third.
- * Ends with status 0 if pings of every size cross both ways, else throws.
+ * What runs inside the virtual machine of tunnels_guest_test.ts, whose kernel has geneve and gre devices:
+ * denovs in one network namespace, the kernel's devices in another, a host behind denovs in a third.
+ * Ends with status 0 if pings, TCP and UDP cross both ways through each, else throws.
  */
 import assert from "node:assert/strict";
 import { denovsCommand } from "./denovs.ts";
-import { eventually, run, spawn } from "./process.ts";
+import { exchange } from "./exchange.ts";
+import { Namespace } from "./lab.ts";
+import { eventually, run, spawn, stopAll } from "./process.ts";
+import { serveTcp } from "./traffic.ts";
+import { FAR, FAR6, NEAR, NEAR6 } from "./tunnel_lab.ts";
 
-const NEAR = "192.0.2.1";
-const FAR = "192.0.2.2";
 const NEAR_MAC = "02:00:00:00:00:11";
 const FAR_MAC = "02:00:00:00:00:22";
-
-async function must(...command: string[]): Promise<string> {
-  const done = await run(command, { timeoutMs: 60_000, env });
-  assert.equal(done.code, 0, `${command.join(" ")}: ${done.stderr}${done.stdout}`);
-  return done.stdout;
-}
+/** Of all hosts: 1500 less IPv6, a destination option of 8 bytes, GRE with all fields, Ethernet. */
+const MTU = 1420;
 
 const folder = Deno.makeTempDirSync({ prefix: "dnv-guest-" });
 const env = {
@@ -25,112 +23,132 @@ const env = {
   PATH: Deno.env.get("PATH") ?? "",
 };
 
-async function ip(namespace: string, ...args: string[]): Promise<void> {
-  await must("ip", "-n", namespace, ...args);
+async function must(...command: string[]): Promise<string> {
+  const done = await run(command, { timeoutMs: 60_000, env });
+  assert.equal(done.code, 0, `${command.join(" ")}: ${done.stderr}${done.stdout}`);
+  return done.stdout;
 }
 
-/** `10.0.NET.1` is host a, `10.0.NET.2` the kernel's device at the far end. */
+/** `10.0.NET.1` and `fd00:NET::1` are host a, those with 2 the kernel's device at the far end. */
 interface Tunnel {
   readonly net: number;
   readonly type: string;
   readonly options: string;
   /** Words of `ip link add`. */
   readonly device: readonly string[];
+  readonly isIpv6?: boolean;
   /** The device carries IP packets as they are. */
   readonly isL3?: boolean;
 }
 
 const ENDS = ["remote", NEAR, "local", FAR];
+const ENDS6 = ["remote", NEAR6, "local", FAR6];
 const TUNNELS: readonly Tunnel[] = [
   { net: 9, type: "geneve", options: "key=9", device: ["geneve", "id", "9", "remote", NEAR] },
-  { net: 10, type: "gre", options: "key=10", device: ["gretap", ...ENDS, "key", "10"] },
   {
-    net: 11,
-    type: "gre",
-    options: "key=11 csum=true seq=true",
-    device: ["gretap", ...ENDS, "key", "11", "csum", "seq"],
+    net: 10,
+    type: "geneve",
+    options: "key=10",
+    device: ["geneve", "id", "10", "remote", NEAR6],
+    isIpv6: true,
   },
+  { net: 11, type: "gre", options: "key=11", device: ["gretap", ...ENDS, "key", "11"] },
   {
     net: 12,
     type: "gre",
-    options: "key=12 packet_type=legacy_l3",
-    device: ["gre", ...ENDS, "key", "12"],
+    options: "key=12 csum=true seq=true",
+    device: ["gretap", ...ENDS, "key", "12", "csum", "seq"],
+  },
+  {
+    net: 13,
+    type: "gre",
+    options: "key=13 packet_type=legacy_l3",
+    device: ["gre", ...ENDS, "key", "13"],
+    isL3: true,
+  },
+  {
+    net: 14,
+    type: "gre",
+    options: "key=14 csum=true",
+    device: ["ip6gretap", ...ENDS6, "key", "14", "csum"],
+    isIpv6: true,
+  },
+  {
+    net: 15,
+    type: "gre",
+    options: "key=15 packet_type=legacy_l3",
+    device: ["ip6gre", ...ENDS6, "key", "15", "encaplimit", "none"],
+    isIpv6: true,
     isL3: true,
   },
 ];
 
-async function pings(from: string, to: string): Promise<void> {
-  const command = [
-    "ip",
-    "netns",
-    "exec",
-    from,
-    "ping",
-    "-n",
-    "-q",
-    "-c",
-    "2",
-    "-i",
-    "0.2",
-    "-W",
-    "5",
-  ];
-  for (const size of ["56", "1400"]) {
-    const { stdout } = await run([...command, "-s", size, to], { timeoutMs: 30_000 });
-    assert.match(stdout, /2 received/, `ping ${to} with ${size} bytes from ${from}`);
-  }
+/** Commands of `ip -batch` in a namespace. */
+async function batch(namespace: string, lines: readonly string[]): Promise<void> {
+  const file = `${folder}/ip-${namespace}`;
+  Deno.writeTextFileSync(file, lines.join("\n") + "\n");
+  await must("ip", "-n", namespace, "-batch", file);
 }
 
+/** To start a program costs much in here: few do much. */
 async function prepare(): Promise<void> {
-  for (const namespace of ["a", "s", "b"]) {
-    await must("ip", "netns", "add", namespace);
-    await ip(namespace, "link", "set", "lo", "up");
-  }
-  await ip(
-    "s",
-    "link",
-    "add",
-    "va",
-    "type",
-    "veth",
-    "peer",
-    "name",
-    "eth0",
-    "address",
-    NEAR_MAC,
-    "netns",
-    "a",
-  );
-  await ip("s", "link", "add", "u0", "type", "veth", "peer", "name", "u0", "netns", "b");
-  await ip("s", "addr", "add", `${NEAR}/24`, "dev", "u0");
-  await ip("b", "addr", "add", `${FAR}/24`, "dev", "u0");
-  for (const namespace of ["s", "b"]) await ip(namespace, "link", "set", "u0", "up");
-  await ip("a", "link", "set", "eth0", "mtu", "1440", "up");
-  for (const { net, device, isL3 } of TUNNELS) {
-    const name = `t${net}`;
-    await ip("a", "addr", "add", `10.0.${net}.1/24`, "dev", "eth0");
-    const mac = isL3 ? [] : ["address", FAR_MAC];
-    await ip("b", "link", "add", name, ...mac, "mtu", "1440", "type", ...device);
-    await ip("b", "addr", "add", `10.0.${net}.2/24`, "dev", name);
-    await ip("b", "link", "set", name, "up");
-    await ip("a", "neigh", "replace", `10.0.${net}.2`, "lladdr", FAR_MAC, "dev", "eth0");
-    if (!isL3) await ip("b", "neigh", "replace", `10.0.${net}.1`, "lladdr", NEAR_MAC, "dev", name);
-  }
+  for (const name of ["a", "s", "b"]) await must("ip", "netns", "add", name);
+  await batch("s", [
+    `link add va mtu ${MTU} type veth peer name eth0 address ${NEAR_MAC} mtu ${MTU} netns a`,
+    "link add u0 type veth peer name u0 netns b",
+    `addr add ${NEAR}/24 dev u0`,
+    `addr add ${NEAR6}/64 dev u0 nodad`,
+    "link set u0 up",
+  ]);
+  await batch("a", [
+    "link set lo up",
+    "link set eth0 up",
+    ...TUNNELS.flatMap(({ net }) => [
+      `addr add 10.0.${net}.1/24 dev eth0`,
+      `addr add fd00:${net}::1/64 dev eth0 nodad`,
+      `neigh replace 10.0.${net}.2 lladdr ${FAR_MAC} dev eth0`,
+      `neigh replace fd00:${net}::2 lladdr ${FAR_MAC} dev eth0`,
+    ]),
+  ]);
+  await batch("b", [
+    "link set lo up",
+    `addr add ${FAR}/24 dev u0`,
+    `addr add ${FAR6}/64 dev u0 nodad`,
+    "link set u0 up",
+    ...TUNNELS.flatMap(({ net, device, isL3 }) => {
+      const name = `t${net}`;
+      const neighbours = [`10.0.${net}.1`, `fd00:${net}::1`].map((address) =>
+        `neigh replace ${address} lladdr ${NEAR_MAC} dev ${name}`
+      );
+      return [
+        `link add ${name} ${isL3 ? "" : `address ${FAR_MAC}`} mtu ${MTU} type ${device.join(" ")}`,
+        `addr add 10.0.${net}.2/24 dev ${name}`,
+        `addr add fd00:${net}::2/64 dev ${name} nodad`,
+        `link set ${name} up`,
+        ...isL3 ? [] : neighbours,
+      ];
+    }),
+  ]);
 }
 
-/** All configuration in one go, before the daemon runs: to start a program costs much in here. */
+/** All configuration in one go, before the daemon runs. */
 async function configure(): Promise<void> {
   const lines = ["dp-add br0", "port-add br0 va host=share"];
-  TUNNELS.forEach(({ net, type, options, isL3 }, at) => {
+  TUNNELS.forEach(({ net, type, options, isIpv6, isL3 }, at) => {
     const port = at + 2;
+    const remote = isIpv6 ? FAR6 : FAR;
+    const out = isL3 ? `pop_eth,${port}` : `${port}`;
+    const push = `push_eth(src=${FAR_MAC},dst=${NEAR_MAC}),1`;
     lines.push(
-      `port-add br0 t${net} --port-no ${port} --type ${type} remote_ip=${FAR} ${options}`,
-      `flow-add br0 in_port(1),eth_type(0x0800),ipv4(dst=10.0.${net}.2) ${
-        isL3 ? "pop_eth," : ""
-      }${port}`,
-      isL3
-        ? `flow-add br0 in_port(${port}),packet_type(ns=1,id=0x800) push_eth(src=${FAR_MAC},dst=${NEAR_MAC}),1`
-        : `flow-add br0 in_port(${port}) 1`,
+      `port-add br0 t${net} --port-no ${port} --type ${type} remote_ip=${remote} ${options}`,
+      `flow-add br0 in_port(1),eth_type(0x0800),ipv4(dst=10.0.${net}.2) ${out}`,
+      `flow-add br0 in_port(1),eth_type(0x86dd),ipv6(dst=fd00:${net}::2) ${out}`,
+      ...isL3
+        ? [
+          `flow-add br0 in_port(${port}),packet_type(ns=1,id=0x800) ${push}`,
+          `flow-add br0 in_port(${port}),packet_type(ns=1,id=0x86dd) ${push}`,
+        ]
+        : [`flow-add br0 in_port(${port}) 1`],
     );
   });
   Deno.writeTextFileSync(`${folder}/batch`, lines.join("\n") + "\n");
@@ -145,20 +163,29 @@ const daemon = spawn([...inside, ...denovsCommand(), "run"], { output: true });
 await eventually("the daemon answers", async () => {
   return (await run(["test", "-S", env.DENOVS_SOCKET])).code === 0;
 }, { timeoutMs: 60_000, everyMs: 100 });
+const a = new Namespace("a");
+const b = new Namespace("b");
 try {
+  await serveTcp(a);
+  await serveTcp(b);
   await eventually("packets pass", async () => {
-    const command = ["ip", "netns", "exec", "a", "ping", "-c", "1", "-W", "1", "10.0.9.2"];
-    return (await run(command)).code === 0;
+    return await a.ping("10.0.9.2", { count: 1 }) === 1;
   });
-  for (const { net } of TUNNELS) {
-    await pings("a", `10.0.${net}.2`);
-    await pings("b", `10.0.${net}.1`);
+  for (const { net, device } of TUNNELS) {
+    const near = { host: a, address: `10.0.${net}.1`, address6: `fd00:${net}::1` };
+    const far = { host: b, address: `10.0.${net}.2`, address6: `fd00:${net}::2` };
+    const hosts = net % 2 === 0 ? [near, far] as const : [far, near] as const;
+    await exchange(...hosts, { mtu: MTU, megabytes: 1 }).catch((error: Error) => {
+      error.message = `${device.join(" ")}: ${error.message}`;
+      throw error;
+    });
   }
 } catch (error) {
   const shown = await must(...denovsCommand(), "dp-show", "-s", "br0").catch(String);
   if (error instanceof Error) error.message += `\n${shown}`;
   throw error;
 } finally {
+  stopAll("iperf3");
   daemon.kill("SIGTERM");
   await daemon.output();
 }

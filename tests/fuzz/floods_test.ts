@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { encodeActions } from "../../datapath/actions/action_program.ts";
 import { FRAGMENTS_HELD_MAX } from "../../datapath/conntrack/reassembly.ts";
 import { type Random, seededRandom } from "../../datapath/testing/flows.ts";
-import { makeFrame } from "../../datapath/testing/frames.ts";
+import { ACK, makePacket, type PacketSpec, SYN } from "../../datapath/conntrack/testing/packets.ts";
+import { frameOf, makeFrame } from "../../datapath/testing/frames.ts";
 import { parseActions } from "../../datapath/text/action_text.ts";
 import { parseFlow } from "../../datapath/text/flow_text.ts";
 import {
@@ -18,6 +19,7 @@ import {
   withSwitch,
 } from "../../daemon/switch/testing.ts";
 import type { LiveDatapath, Switch } from "../../daemon/switch/switch.ts";
+import type { DatapathInfo } from "../../daemon/api.ts";
 import { withDaemon } from "../../daemon/testing/daemon_process.ts";
 
 openLibraries();
@@ -143,18 +145,14 @@ Deno.test("floods: connections that are only begun stay below the limit, establi
       "in_port(3),recirc_id(1),ct_state(-est)": "drop",
       "in_port(4),recirc_id(1),ct_state(+est)": "3",
     });
-    const ports = { sourcePort: 1000, destinationPort: 80, payloadSize: 0 };
-    const back = { sourcePort: 80, destinationPort: 1000, payloadSize: 0 };
-    const [from, to] = [{ source: 0x0a000001, destination: 0x0a000002 }, {
-      source: 0x0a000002,
-      destination: 0x0a000001,
-    }];
-    await datapath.command(3, "inject", {
-      frames: [makeFrame({ ...from, ...ports, protocol: "udp" }).bytes],
-    });
-    await datapath.command(4, "inject", {
-      frames: [makeFrame({ ...to, ...back, protocol: "udp" }).bytes],
-    });
+    const client = { src: "10.0.0.1", dst: "10.0.0.2", sport: 1000, dport: 80 };
+    const server = { src: "10.0.0.2", dst: "10.0.0.1", sport: 80, dport: 1000 };
+    const send = (port: number, spec: PacketSpec): Promise<unknown> =>
+      datapath.command(port, "inject", { frames: [frameOf(makePacket(spec))] });
+    await send(3, { ...client, flags: SYN, seq: 100 });
+    await send(4, { ...server, flags: SYN | ACK, seq: 500, ack: 101 });
+    await send(3, { ...client, flags: ACK, seq: 101, ack: 501 });
+    assert.equal((await taken(datapath, 4)).length, 1);
     const syn = (): Uint8Array =>
       makeFrame({
         source: random(2 ** 32),
@@ -165,10 +163,7 @@ Deno.test("floods: connections that are only begun stay below the limit, establi
     const { sent, arrived } = await flood(datapath, syn);
     assert.equal(arrived, sent);
     assert.ok(datapath.conntrack.count <= connectionsMax, `${datapath.conntrack.count}`);
-    await taken(datapath, 4);
-    await datapath.command(3, "inject", {
-      frames: [makeFrame({ ...from, ...ports, protocol: "udp" }).bytes],
-    });
+    await send(3, { ...client, flags: ACK, seq: 101, ack: 501 });
     assert.equal((await taken(datapath, 4)).length, 1, "the established connection is known");
   }));
 
@@ -204,7 +199,8 @@ Deno.test("floods: a handler's flows stop at the table's limit, and the switch g
         await client.execute("port-add", { dp: "dp0", port, type: "dummy", options: {} });
       }
       await client.execute("dp-set", { dp: "dp0", upcallHandler: path });
-      const show = async () => (await client.execute("dp-show", { dps: ["dp0"] })).datapaths[0]!;
+      const show = async (): Promise<DatapathInfo> =>
+        (await client.execute("dp-show", { dps: ["dp0"], statistics: true })).datapaths[0]!;
       for (let batch = 0; batch < 20; batch++) {
         const frames = Array.from({ length: 50 }, () => tuple().toHex());
         await client.execute("netdev-dummy/receive", { port: "p1", frames });

@@ -4,11 +4,13 @@
  */
 import { makePortBlocks } from "../../datapath/counters.ts";
 import { type DropReason, dropReason } from "../../datapath/drop_reasons.ts";
+import type { FlowTableBuffers } from "../../datapath/flow_table/layout.ts";
 import { clearMetadata, Packet, type PacketBuffer } from "../../datapath/packet/packet.ts";
 import { PacketPool, SLOT_SIZE } from "../../datapath/packet/packet_pool.ts";
 import type { OutputPort, Pipeline, PipelineHost } from "../../datapath/pipeline.ts";
 import type { Random } from "../../datapath/testing/flow_values.ts";
 import { CANARY } from "../../datapath/testing/frames.ts";
+import { TraceMemory } from "../../datapath/trace/memory.ts";
 import { SharedThings } from "../../daemon/switch/thread_host.ts";
 import { allocateBuffer } from "../../netdev/memory.ts";
 import { PATCH_HOPS_MAX } from "../../vports/patch.ts";
@@ -31,6 +33,7 @@ export class FuzzMemory {
   readonly portCounters: BigUint64Array = new BigUint64Array(makePortBlocks());
   readonly #small: readonly Packet[];
   readonly #large: readonly Packet[];
+  #trace: TraceMemory | undefined;
   readonly #slots: PacketBuffer = allocateBuffer(POOL_SLOTS * SLOT_SIZE).buffer;
   #smallUsed = 0;
   #largeUsed = 0;
@@ -46,6 +49,12 @@ export class FuzzMemory {
     this.#smallUsed = 0;
     this.#largeUsed = 0;
     return new PacketPool(this.#slots.bytes.buffer, this.#slots.address, POOL_SLOTS);
+  }
+
+  /** What traces of such a flow table work in. */
+  traceMemory(table: FlowTableBuffers): TraceMemory {
+    if (this.#trace?.fits(table) !== true) this.#trace = new TraceMemory(table);
+    return this.#trace;
   }
 
   /** A packet with that frame, which ends with its memory, and `headroom` bytes in front that may be used. */

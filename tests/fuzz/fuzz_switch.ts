@@ -24,7 +24,8 @@ import { CheckedPipeline, type Totals, totalsOf } from "../../datapath/testing/b
 import type { Random } from "../../datapath/testing/flow_values.ts";
 import { seededRandom } from "../../datapath/testing/flows.ts";
 import { describeTrace } from "../../datapath/trace/describe.ts";
-import { TraceRecorder } from "../../datapath/trace/recorder.ts";
+import { type RawTrace, TraceRecorder } from "../../datapath/trace/recorder.ts";
+import { Tracer } from "../../datapath/trace/tracer.ts";
 import { makeUpcallRing, UpcallConsumer } from "../../datapath/upcall_ring.ts";
 import { toUpcall, toUpcallInfo } from "../../daemon/upcalls/packet.ts";
 import {
@@ -45,7 +46,7 @@ const BURST = 32;
 const TUNNEL_SHARE = 8;
 const DATAGRAMS = 4;
 /** Upcalls that are looked at, of those that wait. */
-const UPCALLS_READ = 4;
+const UPCALLS_READ = 16;
 
 export interface FuzzOptions {
   readonly seed: number;
@@ -80,6 +81,7 @@ export class FuzzSwitch {
   readonly #upcalls: UpcallConsumer;
   readonly #observers = new ObserverSet();
   readonly #captured: UpcallConsumer;
+  readonly #tracer: Tracer;
   readonly #sockets: FuzzSockets;
   /** Where the actions for packets that are sent back lie. */
   readonly #injectedAt: number;
@@ -126,8 +128,20 @@ export class FuzzSwitch {
       upcalls,
     });
     this.#host.pipeline = this.#pipeline;
-    this.#pipeline.setMiss(["drop", "flood", "learn"][random(3)] as "drop");
-    this.#pipeline.setUpcalls(["off", "watch", "handle"][random(3)] as "off");
+    const miss = (["drop", "flood", "learn"] as const)[random(3)]!;
+    const upcallMode = (["off", "watch", "handle"] as const)[random(3)]!;
+    this.#pipeline.setMiss(miss);
+    this.#pipeline.setUpcalls(upcallMode);
+    const traceMemory = options.memory.traceMemory(buffers);
+    this.#tracer = new Tracer({
+      table: this.#table,
+      memory: traceMemory,
+      ports: Array.from({ length: PORTS }, (_, at) => ({ portNo: at + 1, failed: at === 5 })),
+      miss,
+      upcallMode,
+      meters,
+      conntrack: { buffers: traceMemory.emptyTracker(), wallOffsetMs: 0 },
+    });
     this.#sockets = new FuzzSockets(this.#host);
     this.#captured = this.#observe(reader);
     for (const port of this.#ports()) this.#pipeline.setPort(port.portNo, port);
@@ -170,8 +184,11 @@ export class FuzzSwitch {
     }
     memory.release(this.#packets, this.#headLimits);
     if (random(TUNNEL_SHARE) === 0) this.#throughSockets();
-    if (this.#upcalls.isEmpty === false && random(4) === 0) this.#readUpcalls();
-    if (isObserved) this.#readCaptured();
+    if (!this.#upcalls.isEmpty && random(16) === 0) this.#readUpcalls();
+    if (isObserved) {
+      this.#readCaptured();
+      this.#traceOne();
+    }
     if (random(256) === 0) {
       pipeline.sweepFragments(host.now);
       this.#conntrack.sweep(host.now, 512);
@@ -261,11 +278,7 @@ export class FuzzSwitch {
         count: Infinity,
         keep: 300,
         generation: (flow) => reader.generation(flow),
-        traced: (trace) => {
-          this.read.traces++;
-          if (this.read.traces % 8 !== 0) return;
-          describeTrace(trace, { ports: NO_NAMES, flow: () => undefined, miss: "none" });
-        },
+        traced: (trace) => this.#describe(trace),
       }),
     );
     return new UpcallConsumer(ring);
@@ -301,6 +314,18 @@ export class FuzzSwitch {
       this.#finish();
     }
     this.#upcalls.clear();
+  }
+
+  /** What `denovs trace` says of the first of the burst. */
+  #traceOne(): void {
+    const { trace } = this.#tracer.trace({ bytes: this.#frames[0]!, inPort: 1 }, this.#host.now);
+    if (trace !== undefined) this.#describe(trace);
+  }
+
+  #describe(trace: RawTrace): void {
+    this.read.traces++;
+    if (this.read.traces % 8 !== 0) return;
+    describeTrace(trace, { ports: NO_NAMES, flow: () => undefined, miss: "none" });
   }
 
   #readCaptured(): void {

@@ -356,7 +356,8 @@ export class Mutator {
     const { bytes, size } = this.draft;
     this.#walk.walk();
     const at = this.#walk.ipCount > 0 ? this.#walk.ips[0]! : -1;
-    if (at !== 14 || bytes[at]! >>> 4 !== 4 || size < 60 || size > LONG_SIZE) return;
+    const version = bytes[at]! >>> 4;
+    if (at !== 14 || (version !== 4 && version !== 6) || size < 62 || size > LONG_SIZE) return;
     this.#whole.set(bytes.subarray(0, size));
     this.#wholeSize = size;
     this.#piecesLeft = 2 + this.#random(6);
@@ -368,16 +369,27 @@ export class Mutator {
     const random = this.#random;
     const { bytes, view } = this.draft;
     this.#piecesLeft--;
-    const header = 14 + 4 * Math.max(5, this.#whole[14]! & 15);
+    const isIpv6 = this.#whole[14]! >>> 4 === 6;
+    const header = isIpv6 ? 54 : 14 + 4 * Math.max(5, this.#whole[14]! & 15);
     const step = Math.max(8, Math.ceil((this.#wholeSize - header) / 32) * 8);
     const index = random(4);
     const from = Math.min(this.#wholeSize, header + index * step);
     const to = Math.min(this.#wholeSize, from + step + (random(24) === 0 ? 8 : 0));
+    const payload = isIpv6 ? header + 8 : header;
+    const hasMore = to < this.#wholeSize;
     bytes.set(this.#whole.subarray(0, header));
-    bytes.set(this.#whole.subarray(from, to), header);
-    this.draft.size = header + to - from;
-    view.setUint16(16, this.draft.size - 14);
-    view.setUint16(20, (to < this.#wholeSize ? 0x2000 : 0) | (from - header) >> 3);
+    bytes.set(this.#whole.subarray(from, to), payload);
+    this.draft.size = payload + to - from;
+    if (!isIpv6) {
+      view.setUint16(16, this.draft.size - 14);
+      view.setUint16(20, (hasMore ? 0x2000 : 0) | (from - header) >> 3);
+      return;
+    }
+    view.setUint16(18, this.draft.size - header);
+    bytes.fill(0, header, payload);
+    bytes[header] = bytes[20]!;
+    bytes[20] = 44;
+    view.setUint16(header + 2, (from - header & 0xfff8) | (hasMore ? 1 : 0));
   }
 
   /** Where L3 begins behind the outermost Ethernet header; 0: nowhere. */

@@ -2,6 +2,7 @@
 
 import { CONNECTIONS } from "./kernel_script_connections.ts";
 import { LIMITS, METERS } from "./kernel_script_limits.ts";
+import type { KernelKind } from "./kernel_vm.ts";
 
 /** One line of it. */
 export interface Step {
@@ -189,7 +190,11 @@ const RIGHTS: readonly Step[] = [
   { line: "ovs-dpctl dump-dps", says: "" },
 ];
 
-export const SCRIPT: readonly Step[] = [
-  ...[...DATAPATHS, ...PORTS, ...FLOWS, ...FILES, ...RIGHTS],
-  ...[...METERS, ...LIMITS, ...CONNECTIONS],
-];
+/** What is said to a kernel. Where it is emulated, programs are slow to start: connections are left out. */
+export function scriptFor(kind: KernelKind): readonly Step[] {
+  return [
+    ...[...DATAPATHS, ...PORTS, ...FLOWS, ...FILES, ...RIGHTS],
+    ...[...METERS, ...LIMITS],
+    ...(kind === "stable" ? CONNECTIONS : []),
+  ];
+}

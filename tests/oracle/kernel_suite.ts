@@ -22,7 +22,7 @@ import {
   withPlainSpellings,
 } from "./kernel_differences.ts";
 import type { DumpedFlow, GuestOutput } from "./kernel_guest.ts";
-import { SCRIPT } from "./kernel_script.ts";
+import { scriptFor } from "./kernel_script.ts";
 import { type KernelKind, runGuest, whyNoKernel } from "./kernel_vm.ts";
 
 /** Other cases with DENOVS_SEED=… in the environment: what the kernel does with all of them takes long to learn. */
@@ -79,7 +79,7 @@ async function start(kind: KernelKind): Promise<Run> {
       { flow, actions },
     ) => ({ flow, actions })),
     verdicts: any.map(({ raw }) => raw),
-    script: SCRIPT.map(({ line }) => line),
+    script: scriptFor(kind).map(({ line }) => line),
   });
   return { kind, valid, any, output };
 }
@@ -147,8 +147,8 @@ function agrees({ kind, any, output }: Run): void {
   report(faults);
 }
 
-function speaks({ output }: Run): void {
-  for (const [at, { line, status = 0, says }] of SCRIPT.entries()) {
+function speaks({ kind, output }: Run): void {
+  for (const [at, { line, status = 0, says }] of scriptFor(kind).entries()) {
     const spoken = output.script[at];
     // ovs-dpctl says much on standard error that is nobody's concern.
     const noted = line.startsWith("ovs-dpctl") ? "" : spoken?.noted ?? "";

@@ -478,6 +478,7 @@ function rewrittenSegments(train: Packet, isIpv6: boolean, isTcp: boolean): Uint
   train.inPort = 2;
   extractKey(train, new Int32Array(key.KEY_WORDS), 0);
   const words = program(address, ports, pushVlan(0x81001005), output(1));
+  test.accounts.received(1, train.size);
   test.execute(train, words);
   assert(port.sent.length > 1, JSON.stringify(test.drops()));
   return port.sent.map(({ frame }) => frame);
