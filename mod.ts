@@ -116,10 +116,18 @@ export type {
   ConnectionInfo,
   ConnectionTuple,
   DirectionCounters,
+  ExpectedInfo,
   PlainConnection,
+  PlainExpected,
   PlainTuple,
   TcpInfo,
 } from "./datapath/conntrack/connection_info.ts";
+export {
+  FRAGMENT_COUNTERS,
+  type FragmentCounter,
+  type FragmentSettings,
+  type FragmentStatus,
+} from "./datapath/conntrack/fragment_control.ts";
 export { type ErrorCode, OptionError } from "./datapath/errors.ts";
 export type {
   ConnectionParams,

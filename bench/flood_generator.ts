@@ -25,6 +25,12 @@ static uint32_t noise(void) {
   state ^= state << 13, state ^= state >> 7, state ^= state << 17;
   return state >> 16;
 }
+static unsigned checksum(const unsigned char *at, int size, unsigned sum) {
+  for (int j = 0; j < size; j += 2) sum += at[j] << 8 | at[j + 1];
+  sum = (sum & 0xffff) + (sum >> 16);
+  return ~(sum + (sum >> 16)) & 0xffff;
+}
+static void put(unsigned char *at, unsigned value) { at[0] = value >> 8, at[1] = value; }
 /* flood DEVICE DESTINATION-MAC KIND FRAMES-PER-SECOND SECONDS */
 int main(int argc, char **argv) {
   if (argc < 6) return 2;
@@ -58,14 +64,14 @@ int main(int argc, char **argv) {
         memcpy(f + 18, &number, 2);
         memcpy(f + 34, &ports, 4);
       }
-      if (kind == 's') f[23] = 6, memcpy(f + 46, "\x50\x02\x20\0\0\0\0\0", 8);
+      if (kind == 's') {
+        f[23] = 6;
+        memcpy(f + 46, "\x50\x02\x20\0\0\0\0\0", 8);
+        put(f + 50, checksum(f + 26, SIZE - 26, 6 + SIZE - 34)); /* addresses, protocol, length */
+      }
       if (kind == 'f') f[20] = 0x20, f[21] = 0, f[17] = 0x2c; /* 24 bytes of data, more to come */
-      f[24] = f[25] = 0;
-      unsigned sum = 0;
-      for (int j = 14; j < 34; j += 2) sum += f[j] << 8 | f[j + 1];
-      sum = (sum & 0xffff) + (sum >> 16);
-      unsigned short check = htons(~(sum + (sum >> 16)));
-      memcpy(f + 24, &check, 2);
+      put(f + 24, 0);
+      put(f + 24, checksum(f + 14, 20, 0));
     }
     int n = sendmmsg(fd, messages, BATCH, 0);
     if (n > 0) sent += n;

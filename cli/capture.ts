@@ -39,12 +39,13 @@ const CAPTURE: CommandText = {
   ],
   description:
     "Prints a line for each packet that PORT receives or sends (any: every port), or that is\n" +
-    "dropped anywhere (--drops, with the reason), that goes to whoever takes upcalls (--upcalls), or\n" +
-    "that a psample action samples (--samples, with group and cookie). FILTER is a flow or an OpenFlow match, and leaves the packets that are so at that\n" +
-    "moment. -w writes pcapng, - to standard output: an interface per port, the direction of each\n" +
-    "packet, and the reason of a drop, or group and cookie of a sample, as its comment. It goes on until N are given, or until it is\n" +
-    "interrupted. The switch does not wait for it: what comes faster than it is taken is lost to the\n" +
-    "capture, and counted.",
+    "dropped anywhere (--drops, with the reason), that goes to whoever takes upcalls (--upcalls),\n" +
+    "or that a psample action samples (--samples, with group and cookie); of these, several may be\n" +
+    "wanted at once. FILTER is a flow or an OpenFlow match, and leaves the packets that are so at\n" +
+    "that moment. -w writes pcapng, - to standard output: an interface per port, the direction of\n" +
+    "each packet, and the reason of a drop, or group and cookie of a sample, as its comment. It goes\n" +
+    "on until N are given, or until it is interrupted. The switch does not wait for it: what comes\n" +
+    "faster than it is taken is lost to the capture, and counted.",
   examples: [
     "capture br0 eth1 -w - | tcpdump -n -r -",
     "capture br0 any tcp,tp_dst=80 -n 10",

@@ -177,9 +177,10 @@ const PORT_SET: CommandText = {
     "Changes options of a port's type, as port-add takes them; those not named stay, and\n" +
     "key= takes one back to its default. The port is closed and opened again: it keeps its number,\n" +
     "counters and addresses, and loses the packets of that moment. upcall= says whom its upcalls\n" +
-    "are for: portids, numbers that `upcalls --portid` and handlers choose by; of several the hash\n" +
-    "of the flow takes one. upcall=0: its packets that match no flow go to nobody; upcall= (empty):\n" +
-    "nothing is said. PORT is a name or a number.",
+    "are for: portids, numbers that `upcalls --portids` and handlers choose by; of several the hash\n" +
+    "of the flow takes one. upcall=0: its packets that match no flow go to no handler (a datapath\n" +
+    "that floods or learns by itself goes on); upcall= (empty): nothing is said. PORT is a name or a\n" +
+    "number.",
   examples: [
     "port-set br0 vxlan0 remote_ip=192.0.2.7 key=42",
     "port-set br0 eth1 host=",

@@ -96,6 +96,9 @@ export const trace: Command<CliContext> = buildCommand<TraceFlags, string[], Cli
     if (packet !== undefined && pcap !== undefined) {
       throw new UsageError("either --packet or --pcap is wanted");
     }
+    if ([flags.json, flags.dot, flags.svg].filter((form) => form === true).length > 1) {
+      throw new UsageError("only one of --json, --dot and --svg is wanted");
+    }
     const given = packet !== undefined || pcap !== undefined;
     const { dp, flow } = splitWords(words, given);
     if (given && flags.len !== undefined) {

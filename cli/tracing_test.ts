@@ -112,6 +112,7 @@ Deno.test("trace, trace-live, capture: what is no command line", async () => {
     [["trace", "br0"], /a FLOW, --packet or --pcap is wanted/],
     [["trace", "br0", "in_port(1)", "x"], /unexpected "x"/],
     [["trace", "--packet", "00", "--pcap", "x"], /either --packet or --pcap/],
+    [["trace", "in_port(1)", "--json", "--dot"], /only one of --json, --dot and --svg/],
     [["trace", "--packet", "00", "--len", "5"], /--len is for a packet made of FLOW/],
     [["trace", "in_port(1)", "--len", "x"], /"x" is not a number of bytes/],
     [["trace-live", "br0", "tcp", "x"], /unexpected "x"/],

@@ -188,7 +188,7 @@ export function setConnectionsMax(
   const datapath = findDatapath(transaction.model, dp);
   const most = datapath.backend.conntrack?.control.connectionsLimit ?? CONNECTIONS_MAX_LIMIT;
   if (!Number.isInteger(max) || max < 0 || max > CONNECTIONS_MAX_LIMIT) {
-    refuse("EINVAL", `maxconns must be 0 … ${CONNECTIONS_MAX_LIMIT}: current value is ${max}`);
+    refuse("EINVAL", `maxconns must be 0 … ${CONNECTIONS_MAX_LIMIT}, not ${max}`);
   }
   if (max > most) {
     refuse(
@@ -232,5 +232,5 @@ export function checkLimitDeletion(
 
 function checkLimit(limit: number): void {
   if (Number.isInteger(limit) && limit >= 0 && limit <= 0xffffffff) return;
-  refuse("EINVAL", `a limit must be 0 (none) … ${0xffffffff}: current value is ${limit}`);
+  refuse("EINVAL", `a limit must be 0 (none) … ${0xffffffff}, not ${limit}`);
 }

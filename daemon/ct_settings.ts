@@ -143,7 +143,7 @@ export function showConntrackOptions(
 
 function checkNumber(name: string, value: number, most: number): void {
   if (Number.isInteger(value) && value >= 0 && value <= most) return;
-  refuse("EINVAL", `${name} must be 0 … ${most}: current value is ${value}`);
+  refuse("EINVAL", `${name} must be 0 … ${most}, not ${value}`);
 }
 
 /** Stages a change of the datapath's settings of connection tracking. */

@@ -72,7 +72,9 @@ export function parseMaxWords(
 ): { dp: string | undefined; max: number | undefined } {
   const last = words.at(-1);
   const hasMax = last !== undefined && /^\d+$/.test(last);
-  if (words.length > (hasMax ? 2 : 1)) throw new UsageError(`unexpected "${words[1]}"`);
+  if (words.length > (hasMax ? 2 : 1)) {
+    throw new UsageError(`"${words[1]}" is no number of connections ([DP] [N])`);
+  }
   return {
     dp: hasMax && words.length === 1 ? undefined : words[0],
     max: hasMax ? parseNumber("maxconns", last) : undefined,
@@ -163,7 +165,7 @@ const NUMBERS: Readonly<Record<string, Setting>> = {
 
 function parseSwitch(name: string, text: string): boolean {
   if (text === "on" || text === "off") return text === "on";
-  throw new UsageError(`${name} must be on or off: current value is ${text}`);
+  throw new UsageError(`${name} must be on or off, not "${text}"`);
 }
 
 function splitOnce(word: string): [string, string | undefined] {

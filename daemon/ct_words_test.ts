@@ -72,6 +72,7 @@ Deno.test("ct_words: buckets, families, timeouts and settings", () => {
 });
 
 Deno.test("ct_words: what is no such form", () => {
+  assert.throws(() => parseMaxWords(["br0", "x"]), /"x" is no number of connections/);
   for (
     const parse of [
       () => parseZoneWords(["br0", "br1"]),

@@ -25,7 +25,8 @@ export const DROP_HELP: Readonly<Record<string, DropHelp>> = {
   "no-upcall-handler": {
     causes:
       "The packet matched no flow and the datapath's miss policy is `drop`, or a `userspace` " +
-      "action was met while no handler and no `denovs upcalls` ran.",
+      "action was met while no handler and no `denovs upcalls` ran, or the port's upcalls are " +
+      "for nobody (`port-set upcall=0`).",
     advice: "Add a flow for the packet (`upcalls DP` shows the keys of such packets), let the " +
       "datapath learn addresses (`dp-set --miss learn`), or give it a handler " +
       "(`dp-set upcall-handler=FILE`).",

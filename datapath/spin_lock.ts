@@ -60,7 +60,7 @@ export function tryLock(words: Int32Array, at: number): boolean {
 
 /** Gives it back, unless it was taken from this isolate. */
 export function unlock(words: Int32Array, at: number): void {
-  // A plain look: it costs a fifth of a comparing exchange, and a holder is given up after a second.
+  // A plain look will do: nobody is given up within the moment between the two.
   if (words[at] === self) Atomics.store(words, at, FREE);
   else comeBack();
 }
@@ -94,7 +94,7 @@ function isGone(holder: number): boolean {
 /** False: it has changed hands meanwhile. */
 function takeFrom(words: Int32Array, at: number, holder: number): boolean {
   if (Atomics.compareExchange(words, at, holder, self) !== holder) return false;
-  // Its other locks need not be waited for. The nameless can't be told apart.
-  if (gone !== undefined && holder !== self) Atomics.store(gone, holder, 1);
+  // Its other locks need not be waited for. The nameless can't be told apart: others of them may live.
+  if (gone !== undefined && holder !== self && holder !== NAMELESS) Atomics.store(gone, holder, 1);
   return true;
 }

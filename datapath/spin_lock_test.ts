@@ -1,5 +1,13 @@
 import assert from "node:assert/strict";
-import { holdLocksAs, lock, makeHolders, markGone, tryLock, unlock } from "./spin_lock.ts";
+import {
+  holdLocksAs,
+  lock,
+  makeHolders,
+  markGone,
+  NAMELESS,
+  tryLock,
+  unlock,
+} from "./spin_lock.ts";
 
 const ME = 5;
 const OTHER = 7;
@@ -51,4 +59,12 @@ Deno.test("unlock: of a lock that was taken away leaves it to its new holder, an
   unlock(words, 0);
   assert.equal(words[0], OTHER);
   assert.equal(new Int32Array(holders)[ME], 0);
+});
+
+Deno.test("lock: when one that has no number never comes back, others without a number keep their locks", () => {
+  const { words, holders } = sharedHeldBy(NAMELESS);
+  lock(words, 0);
+  assert.deepEqual([...words], [ME, NAMELESS]);
+  assert(!tryLock(words, 1));
+  assert.equal(new Int32Array(holders)[NAMELESS], 0);
 });

@@ -46,8 +46,8 @@ import { type Family, openOutput, type OutputKind } from "./tunnel_socket.ts";
 /** Messages queued at most. */
 const BATCH_MAX = 64;
 const IOVECS_MAX = 512;
-/** For headers. */
-const ARENA_SIZE = 48 * 1024;
+/** Most bytes of headers that one message may have: there is no more room for them. */
+export const HEADERS_MAX: number = 48 * 1024;
 /** Parts of a datagram: its headers, and bytes of a frame. */
 const PARTS = 2;
 const NAME_SIZE = 32;
@@ -58,7 +58,7 @@ const NAMES_AT: number = (BATCH_MAX + 1) * mmsghdr.size;
 const CONTROLS_AT: number = NAMES_AT + BATCH_MAX * NAME_SIZE;
 const IOVECS_AT: number = CONTROLS_AT + BATCH_MAX * CONTROL_SIZE;
 const ARENA_AT: number = IOVECS_AT + IOVECS_MAX * iovec.size;
-const MEMORY_SIZE: number = ARENA_AT + ARENA_SIZE;
+const MEMORY_SIZE: number = ARENA_AT + HEADERS_MAX;
 
 /** Most datagrams of one message (linux/udp.h: UDP_MAX_SEGMENTS, 64 before Linux 6.9). */
 export const SEGMENTS_MAX = 64;
@@ -138,11 +138,11 @@ export class TunnelOutput {
     this.#packet = (this.#packet + 1) & 0x7fff_ffff;
   }
 
-  /** Room for one message of so many datagrams with headers of so many bytes altogether; sends what is queued if there is none. */
+  /** Room for one message of so many datagrams with headers of so many bytes altogether, at most {@link HEADERS_MAX}; sends what is queued if there is none. */
   beginMessage(datagrams: number, headersSize: number): void {
     if (
       this.#count === BATCH_MAX || this.#iovecs + datagrams * PARTS > IOVECS_MAX ||
-      this.#arena + headersSize > ARENA_SIZE
+      this.#arena + headersSize > HEADERS_MAX
     ) this.flush();
     this.#messageIovec = this.#iovecs;
   }

@@ -29,18 +29,22 @@ const NOT_PLUGINS = /(^\.|_test\.m?[tj]s$|\.d\.m?ts$)/;
 const GROUP_OR_WORLD_WRITABLE = 0o022;
 const STICKY = 0o1000;
 
-/** Finds the file and checks that only root or we ourselves can have written it, or put it in its place. Throws PluginError. */
-export async function checkPluginFile(path: string): Promise<PluginFile> {
+/**
+ * Finds the file and checks that only root or we ourselves can have written it, or put it in its
+ * place. `what` is what errors call it. Throws PluginError.
+ */
+export async function checkPluginFile(path: string, what = "plug-in"): Promise<PluginFile> {
   let real: string;
   let info: Deno.FileInfo;
   try {
     real = await Deno.realPath(path);
     info = await Deno.stat(real);
   } catch (cause) {
-    throw new PluginError(`Cannot load plug-in ${path}: ${describe(cause)}`, { cause });
+    const why = cause instanceof Deno.errors.NotFound ? "there is no such file" : describe(cause);
+    throw new PluginError(`Cannot load ${what} ${path}: ${why}`, { cause });
   }
   const refuse = (why: string): never => {
-    throw new PluginError(`Cannot load plug-in ${real}: ${why}`);
+    throw new PluginError(`Cannot load ${what} ${real}: ${why}`);
   };
   if (!info.isFile) refuse("it is not a regular file");
   if (!SUFFIXES.some((suffix) => real.endsWith(suffix))) {
@@ -112,7 +116,7 @@ export async function loadAnyPlugin(file: PluginFile, api: PluginApi): Promise<A
 }
 
 /** Imports a checked file and returns its default export, unchecked. Throws PluginError, also after LOAD_TIMEOUT_MS. */
-export async function importDefault(file: PluginFile): Promise<unknown> {
+export async function importDefault(file: PluginFile, what = "plug-in"): Promise<unknown> {
   try {
     const module: { readonly default?: unknown } = await withTimeout(
       import(file.url),
@@ -120,8 +124,16 @@ export async function importDefault(file: PluginFile): Promise<unknown> {
     );
     return module.default;
   } catch (cause) {
-    throw new PluginError(`Cannot load plug-in ${file.path}: ${describe(cause)}`, { cause });
+    throw new PluginError(`Cannot load ${what} ${file.path}: ${describeImport(cause)}`, { cause });
   }
+}
+
+/** What an import threw, as its author knows the file: without the type error around a syntax error, and without the time in the URL. */
+function describeImport(cause: unknown): string {
+  return describe(cause).replace(/^TypeError: (?=SyntaxError: )/, "").replace(
+    /\?v=\d+(?=:\d+:\d+)/g,
+    "",
+  );
 }
 
 /** For tests of a type: checks and loads its file, given by its `file:` URL or path. Throws PluginError. */

@@ -7,10 +7,14 @@ export function makeReceiver({ fd, host, portNo, next }: PacketSource): Receiver
     for (let count = 0; count < budget; count++) {
       const packet = host.allocate();
       if (packet === undefined) return count; // no buffer is free: what waits goes on waiting
-      if (!next(packet)) {
-        host.recycle(packet);
-        return count;
+      let isTaken = false;
+      try {
+        isTaken = next(packet);
+      } finally {
+        // Also of a port that fails: it is closed, and its buffer is the thread's.
+        if (!isTaken) host.recycle(packet);
       }
+      if (!isTaken) return count;
       host.receive(portNo, packet);
     }
     return budget;

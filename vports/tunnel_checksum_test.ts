@@ -13,6 +13,8 @@ import {
   withThreads,
 } from "../tests/tunnel_port.ts";
 import geneve from "./geneve.ts";
+import type { TunnelData } from "./tunnel_registry.ts";
+import type { Attachment } from "./vport.ts";
 import vxlan from "./vxlan.ts";
 
 function canTell(): boolean {
@@ -132,24 +134,55 @@ test("several threads share the packets of both kinds", () => {
     const { withChecksum, without } = collect();
     const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
     assert.deepEqual([sum(withChecksum), sum(without)], [256, 256]);
-    for (const  of of[withChecksum, without]) {
-      assert.ok(of.filter((count) => count > 0).length >= 2, `spread over threads: ${of}`);
+    for (const counts of [withChecksum, without]) {
+      assert.ok(counts.filter((each) => each > 0).length >= 2, `spread over threads: ${counts}`);
     }
   });
+});
+
+/** From now on, until replaceLibc(undefined). */
+function refuseBpf(): void {
+  const real = libc();
+  const errors: number[] = [];
+  replaceLibc({
+    ...{ file: real.file, memory: real.memory, poll: real.poll, socket: real.socket },
+    ...{ clock: real.clock, process: real.process },
+    kernel: { ...real.kernel, bpf: () => errors.push(EPERM) && -1 },
+    errno: () => errors.pop() ?? real.errno(),
+  });
+}
+
+test("a UDP port that was opened without bpf(2) goes on without it", () => {
+  const attach = (key: string): Attachment =>
+    vxlan.attach!({
+      ...{ datapath: "br0", datapathId: "0".repeat(32), name: key, portNo: Number(key) },
+      ...{ mac: undefined, threads: 2 },
+      options: vxlan.parseOptions(
+        new Map(Object.entries({ remote_ip: "127.0.0.1", key, dst_port: "16095" })),
+      ),
+    });
+  const steeringOf = ({ data }: Attachment): unknown => (data as TunnelData).steering?.[4];
+  refuseBpf();
+  let first: Attachment;
+  try {
+    first = attach("1");
+  } finally {
+    replaceLibc(undefined);
+  }
+  const second = attach("2");
+  // A thread that is replaced opens its sockets by the same data as the others did.
+  assert.deepEqual([steeringOf(first), steeringOf(second)], [undefined, undefined]);
+  for (const each of [first, second]) each.detach("delete");
+  const third = attach("3");
+  assert.notEqual(steeringOf(third), undefined);
+  third.detach("delete");
 });
 
 Deno.test({
   name: "tunnel checksums: where bpf(2) is refused, ports work, and no packet has the flag",
   sanitizeResources: false,
   fn: () => {
-    const real = libc();
-    const errors: number[] = [];
-    replaceLibc({
-      ...{ file: real.file, memory: real.memory, poll: real.poll, socket: real.socket },
-      ...{ clock: real.clock, process: real.process },
-      kernel: { ...real.kernel, bpf: () => errors.push(EPERM) && -1 },
-      errno: () => errors.pop() ?? real.errno(),
-    });
+    refuseBpf();
     try {
       const options = { remote_ip: "127.0.0.1", key: "9", dst_port: "16094", csum: "true" };
       withPort(vxlan, options, (vport, host) => {

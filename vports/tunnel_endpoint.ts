@@ -212,6 +212,10 @@ export class TunnelEndpoint implements Receiver {
         this.#host.countRxDrop(PORT_NONE, FRAME_TOO_LONG);
         break;
       }
+      if (got === 0) {
+        this.#host.countRxDrop(PORT_NONE, MALFORMED);
+        break;
+      }
       if (got > size || !input.isSameWay()) {
         copyBytes(packet, packet.end, spare, spareAt, Math.min(got, size));
         spare.end = spareAt + got;

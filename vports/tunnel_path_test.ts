@@ -69,3 +69,15 @@ Deno.test("TunnelPaths: what was forgotten is asked for again", () => {
   table.find(4, view(192, 0, 2, 1), 0);
   assert.equal(asked.length, 2);
 });
+
+Deno.test("TunnelPaths: hundreds of far ends at once are asked for once each", () => {
+  const { asked, paths } = hostWith({});
+  const table = paths(4096);
+  for (let time = 0; time < 3; time++) {
+    for (let at = 0; at < 1000; at++) {
+      const word = Math.imul(at, 0x2545f491);
+      table.find(4, view(10, word >>> 24, word >>> 16 & 255, word >>> 8 & 255), 0);
+    }
+  }
+  assert.equal(asked.length, 1000);
+});

@@ -22,6 +22,7 @@ import { GSO_NONE, type Packet } from "../datapath/packet/packet.ts";
 import type { TunnelKey } from "../datapath/packet/tunnel_key.ts";
 import {
   Envelope,
+  HEADERS_MAX,
   MESSAGE_MAX,
   type OutputOwner,
   SEGMENTS_MAX,
@@ -41,6 +42,7 @@ import type { Receiver, Vport, VportHost, VportParams } from "./vport.ts";
 
 const NO_DESTINATION = dropReason("tunnel-no-destination");
 const OVER_MTU = dropReason("over-mtu");
+const TX_ERROR = dropReason("tx-error");
 const GSO_INVALID = dropReason("tx-gso-invalid");
 const L3_PACKET = dropReason("l3-packet");
 const ACTION_IMPOSSIBLE = dropReason("tunnel-malformed");
@@ -139,7 +141,10 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     const headerSize = this.#codec.size(this.#header);
     if (headerSize === 0) return ACTION_IMPOSSIBLE;
     const isTrain = packet.gsoType !== GSO_NONE;
-    if (isTrain && !this.#train.open(packet)) return GSO_INVALID;
+    if (isTrain) {
+      const isRight = this.#train.open(packet);
+      if (!isRight || headerSize + this.#train.headersSize > HEADERS_MAX) return GSO_INVALID;
+    }
     if (this.#kind.dontFragment && this.#isTooBig(packet, tunnel, headerSize)) return OVER_MTU;
     const hash = flowHash(packet, false, 0);
     // The kernel cuts trains up only where they have a checksum. What else a TCP connection sends has one
@@ -147,6 +152,7 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     const isTcp = (packet.ip & 0xff) === IPPROTO_TCP;
     this.#kind.checksum ||= (isTrain || isTcp) && this.options.csum !== false;
     const output = this.sender.choose(this.#kind, hash);
+    if (output === undefined) return TX_ERROR;
     output.beginPacket();
     if (isTrain) this.#sendTrain(packet, output, headerSize);
     else this.#sendOne(packet, output, headerSize);
@@ -252,9 +258,8 @@ export class TunnelPort implements Vport, TunnelTaker, OutputOwner {
     const allHeaders = headerSize + train.headersSize;
     const datagram = allHeaders + gsoSize;
     const canBeCut = this.#traits.carrier === "udp" && this.options.csum !== false;
-    const perMessage = canBeCut
-      ? Math.max(1, Math.min(SEGMENTS_MAX, Math.floor(MESSAGE_MAX / datagram)))
-      : 1;
+    const most = Math.floor(Math.min(MESSAGE_MAX / datagram, HEADERS_MAX / allHeaders));
+    const perMessage = canBeCut ? Math.max(1, Math.min(SEGMENTS_MAX, most)) : 1;
     segment.index = 0;
     segment.isSummed = this.#codec.sumsPayload(header);
     train.begin(packet);

@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { dropReason } from "../datapath/drop_reasons.ts";
 import { TUN_FLAG_CSUM, TUN_FLAG_DF, TUN_FLAG_KEY, TUN_OPTIONS_GENEVE } from "../datapath/key.ts";
 import * as tcp from "../datapath/headers/tcp.ts";
-import { GSO_TCPV4 } from "../datapath/packet/packet.ts";
+import { GSO_TCPV4, GSO_TCPV6 } from "../datapath/packet/packet.ts";
 import { finish, pseudoIpv4, sum } from "../datapath/packet/checksum.ts";
 import { load, receiveAll, tcpFrame, tunnelTo, withPort } from "../tests/tunnel_port.ts";
+import { libc, replaceLibc } from "../netdev/libc.ts";
+import { UdpSocket } from "../netdev/udp_socket.ts";
 import geneve from "./geneve.ts";
 import vxlan from "./vxlan.ts";
 
@@ -103,6 +105,104 @@ test("without UDP checksums a train's segments go one by one, each complete", ()
     }
     const last = host.received.map(({ frame }) => frame[47]! & 0x08);
     assert.deepEqual(last, [0, 0, 8], "PSH stays with the last");
+  });
+});
+
+/** A train of 64 segments of 100 bytes, behind `count` destination options headers of `size` bytes each. */
+function longHeaded(count: number, size: number): Uint8Array {
+  const l4 = 54 + count * size;
+  const frame = new Uint8Array(l4 + 20 + 6400);
+  frame.set(Uint8Array.fromHex("02000000000202000000000186dd60000000"));
+  const view = new DataView(frame.buffer);
+  view.setUint16(18, frame.length - 54);
+  view.setUint16(20, 60 << 8 | 64);
+  frame[37] = 1;
+  frame[53] = 2;
+  for (let at = 54; at < l4; at += size) {
+    view.setUint16(at, (at + size < l4 ? 60 : 6) << 8 | size / 8 - 1);
+  }
+  view.setUint16(l4 + 12, 0x5010);
+  return frame;
+}
+
+test("headers of a train may be longer than a message has room for", () => {
+  const options = { remote_ip: "127.0.0.1", dst_port: "16086", df_default: "false" };
+  withPort(vxlan, options, (vport, host) => {
+    const send = (frame: Uint8Array): number => {
+      const packet = load(host, frame);
+      packet.needsCsum = true;
+      packet.csumStart = frame.length - 6420;
+      packet.csumOffset = 16;
+      packet.gsoType = GSO_TCPV6;
+      packet.gsoSize = 100;
+      const reason = vport.send(packet, undefined);
+      vport.sender!.flush();
+      host.recycle(packet);
+      return reason;
+    };
+    assert.equal(send(longHeaded(1, 1000)), 0);
+    receiveAll(vport, host, 64);
+    assert.deepEqual(new Set(host.received.map(({ frame }) => frame.length)), new Set([1174]));
+    assert.equal(host.received.length, 64);
+    assert.deepEqual(host.txDrops, []);
+    assert.equal(send(longHeaded(24, 2048)), dropReason("tx-gso-invalid"));
+  });
+});
+
+test("an empty datagram behind a segment is counted, whether it came alone or not", () => {
+  withPort(vxlan, { remote_ip: "127.0.0.1", dst_port: "16087" }, (vport, host) => {
+    const socket = new UdpSocket({
+      local: { address: "127.0.0.1", port: 16088 },
+      remote: { address: "127.0.0.1", port: 16087 },
+      shared: false,
+      refused: () => {},
+    });
+    try {
+      const segment = tcpFrame(1400);
+      segment[47] = tcp.ACK;
+      for (const frame of [segment, new Uint8Array(0), new Uint8Array(0)]) {
+        const packet = host.allocate()!;
+        const header = frame.length > 0 ? [8, 0, 0, 0, 0, 0, 0, 0] : [];
+        packet.bytes.set([...header, ...frame], packet.start);
+        packet.end = packet.start + header.length + frame.length;
+        socket.send(packet);
+        socket.flush();
+        host.recycle(packet);
+      }
+      const free = host.pool.freeCount;
+      let count = 0;
+      for (let time = 0; time < 100 && count < 3; time++) count += vport.receiver!.receive(32);
+      assert.deepEqual(host.received.map(({ frame }) => frame), [segment]);
+      const { length } = host.rxDrops.filter(({ reason }) =>
+        reason === dropReason("tunnel-malformed")
+      );
+      assert.equal(length, 2);
+      assert.equal(host.pool.freeCount, free);
+    } finally {
+      socket.close();
+    }
+  });
+});
+
+test("without a descriptor for another socket packets are dropped, until there is one", () => {
+  const EMFILE = 24;
+  withPort(vxlan, { remote_ip: "127.0.0.1", dst_port: "16089" }, (vport, host) => {
+    const real = libc();
+    const { file, memory, poll, clock, kernel, process } = real;
+    const socket = { ...real.socket, socket: () => -1 };
+    const full = { file, memory, poll, clock, kernel, process, socket, errno: () => EMFILE };
+    const packet = load(host, tcpFrame(100));
+    try {
+      replaceLibc(full);
+      assert.equal(vport.send(packet, undefined), dropReason("tx-error"));
+      vport.sender!.flush();
+    } finally {
+      replaceLibc(undefined);
+    }
+    assert.equal(vport.send(packet, undefined), 0);
+    vport.sender!.flush();
+    receiveAll(vport, host, 1);
+    assert.deepEqual(host.received.map(({ frame }) => frame), [tcpFrame(100)]);
   });
 });
 

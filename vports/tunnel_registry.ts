@@ -14,7 +14,7 @@ export interface TunnelData {
   /** IP versions that can be received over here. */
   readonly families: readonly (4 | 6)[];
   /** By IP version: what tells datagrams with a checksum from others. Absent: nothing does. */
-  readonly steering?: Readonly<Partial<Record<4 | 6, Steering>>> | undefined;
+  readonly steering?: Readonly<Partial<Record<4 | 6, Steering | undefined>>> | undefined;
   /** GRE's next sequence number, in memory that all threads share. Absent: none are sent. */
   readonly sequence?: Int32Array<SharedArrayBuffer> | undefined;
 }
@@ -24,7 +24,8 @@ interface Shared {
   readonly extensions: string;
   /** Port's name by what it matches. */
   readonly ports: Map<string, string>;
-  readonly steering: Partial<Record<4 | 6, Steering>>;
+  /** Asked for once: sockets with and without would take each other's datagrams. */
+  readonly steering: Partial<Record<4 | 6, Steering | undefined>>;
 }
 
 /** By type and UDP port. */
@@ -71,8 +72,7 @@ export function attachTunnel(
   shared.set(id, together);
   if (traits.carrier === "udp") {
     for (const family of families) {
-      const opened = steering[family] ?? openSteering(params.threads);
-      if (opened !== undefined) steering[family] = opened;
+      if (!(family in steering)) steering[family] = openSteering(params.threads);
     }
   }
   const sequence = options.sequence ? new Int32Array(new SharedArrayBuffer(4)) : undefined;
@@ -84,7 +84,7 @@ export function attachTunnel(
       ports.delete(match);
       if (ports.size > 0 || shared.get(id) !== together) return;
       shared.delete(id);
-      for (const each of Object.values(steering)) closeSteering(each);
+      for (const each of Object.values(steering)) if (each !== undefined) closeSteering(each);
     },
   };
 }

@@ -1,5 +1,6 @@
 /** The sockets that the tunnel ports of a packet thread send through, opened when they are first needed. */
 import { TunnelOutput } from "../netdev/tunnel_output.ts";
+import { SystemError } from "../netdev/system_error.ts";
 import type { OutputKind } from "../netdev/tunnel_socket.ts";
 import type { Sender } from "./vport.ts";
 
@@ -15,15 +16,15 @@ export class TunnelSenders implements Sender {
   /** Those that may have something queued. */
   readonly #used: TunnelOutput[] = [];
 
-  /** The socket for packets of a kind with this hash. Throws SystemError if it can't be opened. */
-  choose(kind: OutputKind, hash: number): TunnelOutput {
+  /** The socket for packets of a kind with this hash. Undefined: it can't be opened, now (no descriptor is left) or ever (no IPv6). */
+  choose(kind: OutputKind, hash: number): TunnelOutput | undefined {
     const isUdp = kind.carrier === "udp";
     const number = (isUdp ? 8 : 0) | (kind.family === 6 ? 4 : 0) | (kind.dontFragment ? 2 : 0) |
       (isUdp && kind.checksum ? 1 : 0);
     // A raw socket has no port to spread by.
     const at = number * SPREAD + (isUdp ? hash & (SPREAD - 1) : 0);
-    const output = this.#outputs[at] ??= new TunnelOutput(kind);
-    if (!output.isUsed) {
+    const output = this.#outputs[at] ??= openOutput(kind);
+    if (output !== undefined && !output.isUsed) {
       output.isUsed = true;
       this.#used.push(output);
     }
@@ -44,5 +45,14 @@ export class TunnelSenders implements Sender {
     for (const output of this.#outputs) output?.close();
     this.#outputs.fill(undefined);
     this.#used.length = 0;
+  }
+}
+
+function openOutput(kind: OutputKind): TunnelOutput | undefined {
+  try {
+    return new TunnelOutput(kind);
+  } catch (error) {
+    if (error instanceof SystemError) return undefined;
+    throw error;
   }
 }

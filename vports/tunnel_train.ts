@@ -21,6 +21,7 @@ import {
   GSO_UDP_L4,
   type Packet,
 } from "../datapath/packet/packet.ts";
+import { TRAIN_SEGMENTS_MAX } from "../datapath/packet/segment.ts";
 
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
@@ -62,6 +63,8 @@ export class Train {
     this.l4 = l4At - start;
     const l4Size = this.isTcp ? tcp.headerSize(view, l4At) : udp.SIZE;
     this.headersSize = this.l4 + l4Size;
+    const payloadSize = end - start - this.headersSize;
+    if (payloadSize > packet.gsoSize * TRAIN_SEGMENTS_MAX) return false;
     this.hasChecksum = this.isTcp || packet.needsCsum || view.getUint16(l4At + udp.CHECKSUM) !== 0;
     return true;
   }

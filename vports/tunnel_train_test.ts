@@ -117,3 +117,17 @@ Deno.test("Train: segments are byte for byte what segment() makes, and their sum
     });
   }
 });
+
+Deno.test("Train: one of more segments than segment() makes is refused as it refuses it", () => {
+  const random = (below: number): number => below >> 1;
+  for (const [gsoSize, isTaken] of [[1, false], [2, true]] as const) {
+    const packet = randomTrain(random);
+    assert.ok(packet.end - packet.start > 9000);
+    packet.gsoSize = gsoSize;
+    let count = 0;
+    const counting = { allocate: newPacket, emit: () => count++, recycle: () => {} };
+    assert.equal(segment(packet, counting) === 0, isTaken);
+    assert.equal(count > 0, isTaken);
+    assert.equal(new Train().open(packet), isTaken);
+  }
+});

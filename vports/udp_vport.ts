@@ -15,6 +15,8 @@ import type {
 
 const TOO_SHORT = dropReason("frame-too-short");
 const NOT_OURS = dropReason("tunnel-not-a-port");
+/** Datagrams that are none of ours, passed over at once: the thread has others to serve. */
+const STRAYS_MAX = 64;
 const NO_HEADER: EncapsulationHeader = { size: 0, write: () => {}, accepts: () => true };
 
 /** Binds the socket. Throws SystemError and leaves nothing behind. */
@@ -51,8 +53,9 @@ class UdpVport implements Vport {
 
   send(packet: Packet): DropReason {
     const { size } = this.#header;
+    // Before the packet changes: the author's code may throw, and others may be sent the packet too.
+    this.#header.write(packet.view, packet.start - size);
     packet.start -= size;
-    this.#header.write(packet.view, packet.start);
     const reason = this.#socket.send(packet);
     packet.start += size; // it goes back as it came
     return reason;
@@ -65,7 +68,8 @@ class UdpVport implements Vport {
   #next(packet: Packet): boolean {
     const { size } = this.#header;
     const { start } = packet;
-    while (this.#socket.receive(packet) >= 0) {
+    for (let strays = 0; strays < STRAYS_MAX; strays++) {
+      if (this.#socket.receive(packet) < 0) return false;
       if (packet.size < size) {
         this.#host.countRxDrop(this.#portNo, TOO_SHORT);
       } else if (this.#header.accepts(packet.view, start)) {

@@ -16,7 +16,7 @@ const HEADER: EncapsulationHeader = {
   accepts: (view, at) => view.getUint16(at) === 0xbeef,
 };
 
-function open(host: TestHost): Vport {
+function open(host: TestHost, header: EncapsulationHeader = HEADER): Vport {
   const place = { datapath: "dp", datapathId: "0".repeat(32), name: "u", portNo: 3 };
   const params: VportParams<unknown> = {
     ...{ ...place, options: {}, mac: undefined, threads: 1, thread: 0, data: undefined, host },
@@ -24,7 +24,7 @@ function open(host: TestHost): Vport {
   return openUdpVport(params, {
     local: { address: "127.0.0.1", port: 15021 },
     remote: { address: "127.0.0.1", port: 15020 },
-    header: HEADER,
+    header,
   });
 }
 
@@ -74,4 +74,43 @@ Deno.test({
       );
       assert.equal(host.pool.freeCount, free);
     }),
+});
+
+Deno.test({
+  name: "udpVport: whoever floods it with what is none of its own does not keep the thread",
+  sanitizeResources: false,
+  fn: () =>
+    withPeer((port, peer, host) => {
+      const free = host.pool.freeCount;
+      const count = 150;
+      for (let left = count; left > 0; left--) peer.send(new Uint8Array([0xbe]));
+      peer.send(new Uint8Array([0xbe, 0xef, 9, ...FRAME]));
+      let calls = 0;
+      for (; host.received.length === 0 && calls < 10; calls++) port.receiver!.receive(32);
+      assert.equal(host.received.length, 1);
+      assert.equal(host.rxDrops.length, count);
+      assert.ok(calls > 1, "a call comes back before all is taken");
+      assert.equal(host.pool.freeCount, free);
+    }),
+});
+
+Deno.test({
+  name: "udpVport: the packet is as it was after a header's code has thrown",
+  sanitizeResources: false,
+  fn: () => {
+    const host = new TestHost();
+    const write = (): void => {
+      throw new TypeError("broken");
+    };
+    const port = open(host, { ...HEADER, write });
+    try {
+      const packet = host.allocate()!;
+      packet.end = packet.start + FRAME.length;
+      const { start, end } = packet;
+      assert.throws(() => port.send(packet, undefined), /broken/);
+      assert.deepEqual([packet.start, packet.end], [start, end]);
+    } finally {
+      port.close();
+    }
+  },
 });

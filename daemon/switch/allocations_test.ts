@@ -6,8 +6,8 @@ import { parseFlow } from "../../datapath/text/flow_text.ts";
 import {
   addDatapath,
   addPort,
-  heapGrowth,
   openLibraries,
+  settledHeapGrowth,
   udpFrame,
   withSwitch,
 } from "./testing.ts";
@@ -16,9 +16,7 @@ import type { LiveDatapath } from "./switch.ts";
 openLibraries();
 
 const PACKETS = 10_000;
-/** Until V8 has compiled everything there are so many packets first, as often as that. */
 const WARM_UP = 100_000;
-const ATTEMPTS_MAX = 15;
 /** Through sockets each takes ten times as long. */
 const WARM_UP_TUNNEL = 20_000;
 /** Messages and reports take some; a number on the heap is 16 bytes: for every third packet it would be noticed. */
@@ -65,12 +63,11 @@ for (const [what, flows] of Object.entries(CASES)) {
       addFlows(datapath, flows);
       const inject = (repeat: number): Promise<unknown> =>
         datapath.command(1, "inject", { frames: [udpFrame(1, 1)], repeat });
-      let growth = [Infinity, Infinity, Infinity];
-      for (let attempt = 0; attempt < ATTEMPTS_MAX && growth[2]! >= BYTES_MAX; attempt++) {
-        await inject(what.includes("tunnel") ? WARM_UP_TUNNEL : WARM_UP);
-        growth = await heapGrowth(live, () => inject(PACKETS));
-      }
-      assert.ok(growth[2]! < BYTES_MAX, `${growth}`);
+      await settledHeapGrowth(live, {
+        warmUp: () => inject(what.includes("tunnel") ? WARM_UP_TUNNEL : WARM_UP),
+        run: () => inject(PACKETS),
+        bytesMax: BYTES_MAX,
+      });
       const { received, sent, drops } = datapath.counters();
       assert.ok(received > 4 * PACKETS && sent > 0, JSON.stringify({ received, sent, drops }));
       const unknown = ["action-impossible", "tunnel-no-destination", "no-such-port"];

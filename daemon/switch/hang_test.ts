@@ -1,5 +1,9 @@
 /** Packet threads that do not come back from a port's code, and are replaced. */
 import assert from "node:assert/strict";
+import { encodeActions } from "../../datapath/actions/action_program.ts";
+import { fragmentFrames } from "../../datapath/conntrack/testing/fragments.ts";
+import { parseActions } from "../../datapath/text/action_text.ts";
+import { parseFlow } from "../../datapath/text/flow_text.ts";
 import { UpcallConsumer } from "../../datapath/upcall_ring.ts";
 import { UdpSocket } from "../../netdev/udp_socket.ts";
 import { ThreadLateError } from "./messages.ts";
@@ -129,6 +133,33 @@ for (const place of ["create", "send", "receive", "flush"]) {
       }
     }));
 }
+
+Deno.test("Switch: fragments that a replaced thread had are lost, and no others have to make room for them", () =>
+  withHangs(async (path, folder) => {
+    const { live, logged } = await startSwitch({ plugins: [path] });
+    try {
+      const datapath = await addDatapath(live);
+      for (const portNo of [1, 2]) await addPort(datapath, portNo);
+      const { key, mask } = parseFlow("in_port(1),recirc_id(0),eth(),eth_type(0x0800),ipv4()");
+      const actions = encodeActions(parseActions("ct(zone=1),2"));
+      datapath.table.insert({ ufid: "1".padStart(32, "0"), key, mask, actions });
+      datapath.table.commit();
+      const [first] = fragmentFrames(4, [0, 800], 1600);
+      await datapath.command(1, "inject", { frames: [first] });
+      assert.equal(datapath.conntrack.fragmentStatus().held, 1);
+      const options = new Map([["at", "send"], ["folder", folder]]);
+      await datapath.addPort({ portNo: 3, name: "slow0", type: "hangs", options });
+      addFlow(datapath, 2, [3]);
+      await assert.rejects(datapath.command(2, "inject", { frames: [udpFrame(1, 1)] }));
+      const isReplaced = (line: string): boolean => /thread 0 has been replaced/.test(line);
+      await eventually(() => logged.some(isReplaced), () => logged.join("\n"));
+      assert.equal(datapath.conntrack.fragmentStatus().held, 0);
+      assertBalanced(datapath.counters());
+    } finally {
+      Deno.writeTextFileSync(`${folder}/release`, "");
+      await live.stop();
+    }
+  }));
 
 Deno.test("LiveDatapath.executePackets: memory for actions comes back when a thread refuses, and when one that is late is gone", () =>
   withHangs(async (path, folder) => {

@@ -8,7 +8,11 @@ import {
   type ConntrackBuffers,
   makeConntrackBuffers,
 } from "../../datapath/conntrack/layout.ts";
-import { type FragmentSettings, setFragments } from "../../datapath/conntrack/fragment_control.ts";
+import {
+  type FragmentSettings,
+  loseFragments,
+  setFragments,
+} from "../../datapath/conntrack/fragment_control.ts";
 import { TimeoutPolicies, type TimeoutSeconds } from "../../datapath/conntrack/timeouts.ts";
 import { RuleError } from "../../datapath/errors.ts";
 import {
@@ -185,6 +189,7 @@ export class LiveDatapath {
   async rejoin(at: number, failed: (portNo: number, error: Error) => void): Promise<void> {
     const link = this.#context.links[at]!;
     this.#counters.writeOff(at);
+    loseFragments(this.#conntrackBuffers, at);
     // The old one may still write its own.
     this.upcallRings[at] = makeUpcallRing();
     const joined = this.#join(link, at);

@@ -16,8 +16,8 @@ export interface LoadedHandler {
 
 /** Checks the file, imports it and checks what it exports. Throws PluginError. */
 export async function loadHandler(path: string): Promise<LoadedHandler> {
-  const file = await checkPluginFile(path);
-  let exported = await importDefault(file);
+  const file = await checkPluginFile(path, "upcall handler");
+  let exported = await importDefault(file, "upcall handler");
   const refuse = (why: string): never => {
     throw new PluginError(`Cannot load upcall handler ${file.path}: ${why}`);
   };

@@ -238,7 +238,7 @@ Deno.test("dp-set upcall-handler: what is no handler is refused and changes noth
       const [path, message] of [
         [wrong, /it has no function upcall/],
         [open, /others may write it/],
-        [`${daemon.directory}/none.ts`, /No such file/],
+        [`${daemon.directory}/none.ts`, /upcall handler .*none\.ts: there is no such file/],
       ] as const
     ) {
       await assert.rejects(client.execute("dp-set", { upcallHandler: path }), message);

@@ -101,7 +101,7 @@ export class ConntrackControl {
     const most = this.connectionsLimit;
     if (!Number.isInteger(value) || value < 0 || value > most) {
       throw new RangeError(
-        `Cannot set maxconns: must be 0 … ${most}: current value is ${value}`,
+        `Cannot set maxconns: must be 0 … ${most}, not ${value}`,
       );
     }
     Atomics.store(this.table.control, CONNECTIONS_LIMIT, value);

@@ -53,7 +53,7 @@ export function parseFilter(texts: FilterTexts): ConnectionFilter {
 /** Throws OptionError. */
 export function checkZone(zone: number): void {
   if (Number.isInteger(zone) && zone >= 0 && zone <= 65535) return;
-  throw new OptionError("zone", `zone must be 0 … 65535: current value is ${zone}`);
+  throw new OptionError("zone", `zone must be 0 … 65535, not ${zone}`);
 }
 
 function parseMark(text: string): { value: number; mask: number } {
@@ -84,12 +84,15 @@ function parseTuple(text: string): TupleFilter {
     const address = ADDRESSES.get(name);
     if (rest.length > 0 || (number === undefined && address === undefined)) {
       const known = [...ADDRESSES.keys(), ...NUMBERS.keys()].join(", ");
-      throw new OptionError(name, `"${part}" is no part of a tuple (known: ${known})`);
+      throw new OptionError(
+        name,
+        `"${part}" is neither zone=, mark=, labels= nor part of a tuple (${known})`,
+      );
     }
     if (number !== undefined) {
       const [field, most] = number;
       if (!/^\d{1,5}$/.test(value) || Number(value) > most) {
-        throw new OptionError(name, `${name} must be 0 … ${most}: current value is ${value}`);
+        throw new OptionError(name, `${name} must be 0 … ${most}, not "${value}"`);
       }
       Object.assign(tuple, { [field]: Number(value) });
     } else if (address !== undefined) {

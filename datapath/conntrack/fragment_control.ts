@@ -49,6 +49,7 @@ export const FRAGMENT_COUNTERS = [
   "overlapped",
   "purged",
 ] as const;
+/** Name of one of {@link FRAGMENT_COUNTERS}. */
 export type FragmentCounter = typeof FRAGMENT_COUNTERS[number];
 
 const ACCEPTED = 0;
@@ -75,6 +76,11 @@ export function setFragments(buffers: ConntrackBuffers, settings: FragmentSettin
   Atomics.store(control, FRAGMENT_SIZE_MIN, settings.sizeMinIpv4);
   Atomics.store(control, FRAGMENT_SIZE_MIN + 1, settings.sizeMinIpv6);
   Atomics.store(control, FRAGMENTS_LIMIT, settings.countMax);
+}
+
+/** Says on behalf of a thread that is gone that no fragments wait in it any more. */
+export function loseFragments(buffers: ConntrackBuffers, thread: number): void {
+  new Float64Array(buffers.stats)[thread * STAT_STRIDE + STAT_FRAGMENTS] = 0;
 }
 
 /** Reads settings and counters. */

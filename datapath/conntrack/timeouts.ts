@@ -86,7 +86,7 @@ export function setTimeoutPolicy(
     const value = given ?? (policy === 0 ? standard : words[slot]! / 1000);
     if (!(value >= 1 && value <= TIMEOUT_MAX)) {
       throw new RangeError(
-        `Cannot set timeout ${name}: must be 1 … ${TIMEOUT_MAX} seconds: current value is ${value}`,
+        `Cannot set timeout ${name}: must be 1 … ${TIMEOUT_MAX} seconds, not ${value}`,
       );
     }
     words[policy * POLICY_SLOTS + slot] = Math.round(value * 1000);
@@ -109,7 +109,7 @@ export function parseTimeouts(given: Readonly<Record<string, number>>): TimeoutS
     if (!Number.isInteger(value) || value < 1 || value > TIMEOUT_MAX) {
       throw new OptionError(
         name,
-        `${name} must be 1 … ${TIMEOUT_MAX} seconds: current value is ${value}`,
+        `${name} must be 1 … ${TIMEOUT_MAX} seconds, not ${value}`,
       );
     }
     for (const each of names) seconds[each] = value;

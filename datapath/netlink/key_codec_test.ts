@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import type { Dialect } from "../fields/field_types.ts";
-import { KEY_WORDS, L3_PACKET, TCP_FLAGS_AT } from "../key.ts";
+import { KEY_WORDS, L3_PACKET, MPLS_COUNT_AT, TCP_FLAGS_AT } from "../key.ts";
 import { bytesOf, tlv } from "../testing/tlv.ts";
 import { formatFlow, parseFlow } from "../text/flow_text.ts";
 import { NetlinkCodecError, toHex } from "./attributes.ts";
@@ -314,4 +314,25 @@ Deno.test("encodeTunnelKey, decodeTunnelKey: a tunnel alone", () => {
   const words = decodeTunnelKey(payload, options);
   assert.deepEqual(encodeTunnelKey(words, options), payload);
   assert.equal(words.length, KEY_WORDS);
+});
+
+Deno.test("netlink: labels that a flow wants, at least as many, or exactly as many", () => {
+  const label = "00001140";
+  const flow = (keyLabels: number, maskLabels: number): number[] => {
+    const key = ETH_ZERO + tlv(6, "8847") + tlv(21, label.repeat(keyLabels));
+    const mask = tlv(6, "ffff") + tlv(21, "ffffffff".repeat(maskLabels));
+    const decoded = decodeKey(bytesOf(key), bytesOf(mask), {
+      dialect: "kernel",
+    });
+    const encoded = encodeKey(decoded.key, decoded.mask, { dialect: "kernel" });
+    const again = decodeKey(encoded.key, encoded.mask, { dialect: "kernel" });
+    assert.deepEqual([again.key, again.mask], [decoded.key, decoded.mask]);
+    return [
+      new Uint8Array(decoded.key.buffer)[MPLS_COUNT_AT]!,
+      new Uint8Array(decoded.mask.buffer)[MPLS_COUNT_AT]!,
+    ];
+  };
+  assert.deepEqual([flow(1, 1), flow(2, 2), flow(3, 3)], [[1, 1], [3, 3], [7, 7]]);
+  // num_labels_mask of a key with one label under a mask for three.
+  assert.deepEqual(flow(1, 3), [1, 7]);
 });

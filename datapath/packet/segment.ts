@@ -58,7 +58,7 @@ const UDP_CHECKSUM = 6;
 const GRE_CHECKSUM_SIZE = 8;
 const GRE_CHECKSUM = 4;
 /** Most segments of one train: a train of 64 KiB in the kernel's smallest pieces (TCP_MIN_GSO_SIZE). */
-const SEGMENTS_MAX = 8192;
+export const TRAIN_SEGMENTS_MAX = 8192;
 
 const OUTER_NONE = 0;
 const OUTER_UDP = 1;
@@ -95,7 +95,7 @@ export function segment(train: Packet, sink: SegmentSink): DropReason {
   const { gsoSize } = train;
   const payloadFrom = train.start + layout.payload;
   const payloadSize = train.end - payloadFrom;
-  if (gsoSize === 0 || payloadSize > gsoSize * SEGMENTS_MAX) return INVALID;
+  if (gsoSize === 0 || payloadSize > gsoSize * TRAIN_SEGMENTS_MAX) return INVALID;
   let index = 0;
   for (let offset = 0; offset === 0 || offset < payloadSize; offset += gsoSize) {
     const size = Math.min(gsoSize, payloadSize - offset);

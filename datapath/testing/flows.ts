@@ -64,7 +64,8 @@ function attributeText(
 function labelsText(random: Random, attribute: Attribute): string {
   const exact = exactRandoms.has(random);
   const count = 1 + random(MPLS_LABELS_MAX);
-  const isBare = !exact && chance(random, 20);
+  // It does not keep how many there are.
+  const isBare = !exact && !strictRandoms.has(random) && chance(random, 20);
   const labels = Array.from({ length: count }, (_, index) =>
     attribute.fields.flatMap((field) => {
       const isFirst = field === attribute.fields[0];
@@ -133,12 +134,16 @@ function named(random: Random, name: string, fixed?: Readonly<Record<string, str
 
 /** Whose attributes have no masks. */
 const exactRandoms = new WeakSet<Random>();
+/** Whose flows are for Open vSwitch's own datapath. */
+const strictRandoms = new WeakSet<Random>();
 
 /** A flow without blanks. */
 export function randomFlowText(random: Random, options: FlowOptions = {}): string {
   if (options.withoutMasks) exactRandoms.add(random);
   else exactRandoms.delete(random);
   const strict = options.forUserspaceOvs ?? false;
+  if (strict) strictRandoms.add(random);
+  else strictRandoms.delete(random);
   const everything = options.everything ?? false;
   const parts: string[] = [];
   if (strict) parts.push("recirc_id(0)", `in_port(${1 + random(2)})`);

@@ -74,7 +74,10 @@ export function differingFields(
   packet: Int32Array,
 ): FieldDifference[] {
   const wanted = namedFields(flow.key, flow.mask);
-  const got = namedFields(packet.map((word, at) => word & flow.mask[at]!), flow.mask);
+  const masked = packet.map((word, at) => word & flow.mask[at]!);
+  // As many labels are looked at, whether the packet has them or not: see addLabelCount.
+  bytesOf(masked)[MPLS_COUNT_AT] = bytesOf(flow.key)[MPLS_COUNT_AT]!;
+  const got = namedFields(masked, flow.mask);
   const differences: FieldDifference[] = [];
   for (const [field, value] of wanted) {
     const other = got.get(field);
@@ -107,9 +110,11 @@ function addLabelCount(
   packet: Int32Array,
 ): void {
   if (differences.length > 0) return;
-  const bytesOf = (words: Int32Array): Uint8Array =>
-    new Uint8Array(words.buffer, words.byteOffset, KEY_SIZE);
   const wanted = wantedLabels(bytesOf(flow.key), bytesOf(flow.mask));
   const got = labelsOf(bytesOf(packet)[MPLS_COUNT_AT]!);
   if (got < wanted) differences.push({ field: "mpls labels", wanted: `${wanted}`, got: `${got}` });
+}
+
+function bytesOf(words: Int32Array): Uint8Array {
+  return new Uint8Array(words.buffer, words.byteOffset, KEY_SIZE);
 }

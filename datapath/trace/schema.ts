@@ -79,8 +79,9 @@ export interface TracedOutput {
 
 /** The outer header that a tunnel port would send a packet in. */
 export interface TracedOuter {
-  /** Addresses. Null: the host knows no way to the far end. */
+  /** The near end's address. Null: the host knows no way to the far end. */
   readonly from: string | null;
+  /** The far end's address. */
   readonly to: string;
   /** What carries it. */
   readonly protocol: "udp" | "gre";
@@ -88,7 +89,9 @@ export interface TracedOuter {
   readonly port?: number;
   /** VNI, or GRE's key. */
   readonly key?: number;
+  /** Type of service. */
   readonly tos: number;
+  /** Time to live. */
   readonly ttl: number;
   /** `df`: it must not be fragmented; `csum`: with a checksum. */
   readonly flags: readonly string[];

@@ -46,7 +46,7 @@ export async function exchange(
 /** Short ones and some of `size` bytes. */
 async function pings(from: Host, to: string, size: number): Promise<void> {
   for (const each of [56, size]) {
-    // Once it has an answer, ping waits for the others no longer than twice as long as that one took.
+    // Once it has an answer, ping waits for the others a second or two round trips only.
     await eventually(`pings of ${each} bytes to ${to} are answered`, async () => {
       return await from.host.ping(to, { waitMs: 3000, size: each }) === 3;
     });

@@ -109,7 +109,9 @@ export class Namespace {
     options: { count?: number; waitMs?: number; size?: number } = {},
   ): Promise<number> {
     const { count = 3, waitMs = 1000, size = 56 } = options;
-    const command = ["ping", "-n", "-q", "-c", String(count), "-i", "0.05", "-s", String(size)];
+    // All at once: after the last one, ping waits for answers no longer than the interval between them.
+    const amount = ["-c", String(count), "-l", String(count), "-i", "1"];
+    const command = ["ping", "-n", "-q", ...amount, "-s", String(size)];
     const wait = String(Math.max(1, Math.ceil(waitMs / 1000)));
     const done = await this.run([...command, "-W", wait, address], { fails: true });
     return Number(/(\d+) received/.exec(done.stdout)?.[1] ?? 0);

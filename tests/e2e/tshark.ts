@@ -45,6 +45,8 @@ const PREFERENCES: readonly string[] = [
 
 /** Stands between the values of a field; no text has it. */
 const AGGREGATOR = "\x1f";
+/** What hosts say to each other is noise; tshark would guess at protocols, and find them damaged. */
+const PAYLOADS = ["tcp.port==1-65535,data", "udp.port==5201,data"];
 /** _ws.expert.severity of a warning; an error has more. */
 const WARNING = 0x60_0000;
 /** _ws.expert.group of what TCP does when packets are late or connections end: no fault of a packet. */
@@ -90,7 +92,7 @@ export async function complaints(
   const packets = await decoded(where, file, {
     filter: "_ws.expert || _ws.malformed",
     fields: ["frame.number", "frame.protocols", ...expert],
-    decodeAs,
+    decodeAs: [...PAYLOADS, ...decodeAs],
   });
   return packets.flatMap((packet) => {
     const [severities = [], groups = [], messages = []] = expert.map((field) => packet[field]);

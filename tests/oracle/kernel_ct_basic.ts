@@ -270,6 +270,9 @@ function broken(): CtStep[] {
   ];
 }
 
+/** Time after which nf_conncount has forgotten connections that are not there. */
+const FORGOTTEN: CtStep = { waitMs: 100 };
+
 export const BASIC_SCENARIOS: readonly CtScenario[] = [
   { name: "UDP", flows: COMMIT, steps: udpAll },
   { name: "UDP that is not committed", flows: twoSides("ct", "ct"), steps: udpAll },
@@ -287,6 +290,17 @@ export const BASIC_SCENARIOS: readonly CtScenario[] = [
       send(2, { ...B6, protocol: UDP, sport: 53, dport: sport, payload: "answer" }),
       send(1, { ...A6, protocol: UDP, sport, dport: 53, payload: "question" }),
     ]),
+  },
+  {
+    name: "UDP that goes on for more than two seconds",
+    flows: COMMIT,
+    steps: [there(1), back(1), there(2), { waitMs: 2100 }, there(1), back(1), back(2)],
+  },
+  {
+    name: "UDP whose time is over",
+    flows: COMMIT,
+    sysctls: { "net/netfilter/nf_conntrack_udp_timeout": "1" },
+    steps: [there(1), back(1), { waitMs: 1500, oursMs: 31_000 }, back(1)],
   },
   { name: "ICMP queries", flows: COMMIT, steps: queries() },
   { name: "ICMPv6 queries", flows: COMMIT6, steps: queries6() },
@@ -314,16 +328,28 @@ export const BASIC_SCENARIOS: readonly CtScenario[] = [
     flows: COMMIT,
     steps: [send(1, { ...A, protocol: 33, payload: "0123456789ab" })],
   },
+  // The kernel counts what it has refused, and what was flushed, for two ticks: before others are
+  // counted it is waited for that to end.
+  {
+    name: "a limit that comes late",
+    flows: COMMIT,
+    steps: [
+      FORGOTTEN,
+      ...[101, 102, 103].map((sport) => there(sport)),
+      { limits: [{ zone: 0, limit: 2 }] },
+      ...[104, 105, 106, 101].map((sport) => there(sport)),
+    ],
+  },
   {
     name: "limits",
     flows: COMMIT,
     steps: [
+      FORGOTTEN,
       { limits: [{ zone: 0, limit: 2 }] },
       ...[1, 2, 3, 1, 2].map((sport) => there(sport)),
       back(1),
       back(3),
-      // For a moment the kernel counts what it has refused.
-      { waitMs: 100 },
+      FORGOTTEN,
       { limits: [{ zone: 0, limit: 3 }] },
       ...[3, 4].map((sport) => there(sport)),
       { limits: [{ zone: 0, limit: 0 }] },
@@ -333,16 +359,10 @@ export const BASIC_SCENARIOS: readonly CtScenario[] = [
   {
     name: "a limit for all zones",
     flows: COMMIT,
-    steps: [{ limits: [{ zone: -1, limit: 1 }] }, ...[1, 2, 1].map((sport) => there(sport))],
-  },
-  {
-    name: "a limit that comes late",
-    flows: COMMIT,
     steps: [
-      // Other ports than before: the kernel's counts would still know those.
-      ...[101, 102, 103].map((sport) => there(sport)),
-      { limits: [{ zone: 0, limit: 2 }] },
-      ...[104, 105, 106, 101].map((sport) => there(sport)),
+      FORGOTTEN,
+      { limits: [{ zone: -1, limit: 1 }] },
+      ...[1, 2, 1].map((sport) => there(sport)),
     ],
   },
   { name: "GRE", flows: COMMIT, steps: greSteps() },

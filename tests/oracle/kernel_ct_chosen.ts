@@ -12,7 +12,7 @@ const ETHERNET = 14;
 export function withoutChosen(isChosen: (port: number) => boolean): (event: string) => string {
   return (event) => {
     const text = event.replace(
-      /\b(src|dst|tp_src|tp_dst|src_port|dst_port|sport|dport)=(\d+)(?=[,)])/g,
+      /\b(src|dst|tp_src|tp_dst|src_port|dst_port|sport|dport|id)=(\d+)(?=[,)])/g,
       (whole, name: string, port: string) => isChosen(Number(port)) ? `${name}=*` : whole,
     );
     return text.replace(/[0-9a-f]{68,}$/, (hex) => {

@@ -83,7 +83,7 @@ export const CT_DIFFERENCES: readonly CtDifference[] = [
       "of the zone's",
     kernel: "net/openvswitch/conntrack.c, ovs_ct_check_limit",
     scenario: /^a limit that comes late$/,
-    passes: [4, 5],
+    passes: [5, 6],
     connections: /sport=10[45],dport=53,/,
   },
   {

@@ -239,8 +239,16 @@ function answerTo(spec: PacketSpec): PacketSpec {
   };
 }
 
-/** Packets of every kind between a few hosts, their answers and errors about them, some in fragments. */
-export function anyPackets(random: Random, count: number, isIpv6: boolean): CtStep[] {
+/**
+ * Packets of every kind between a few hosts, their answers and errors about them, some in fragments,
+ * whose numbers begin at `firstId`: a kernel remembers them beyond a scenario.
+ */
+export function anyPackets(
+  random: Random,
+  count: number,
+  isIpv6: boolean,
+  firstId: number,
+): CtStep[] {
   const steps: CtStep[] = [];
   const sent: { readonly spec: PacketSpec; readonly side: number }[] = [];
   for (let at = 0; at < count; at++) {
@@ -266,7 +274,9 @@ export function anyPackets(random: Random, count: number, isIpv6: boolean): CtSt
     const isError = last !== undefined && (choice === 4 || choice === 5);
     const isCut = !isError && random(8) === 0 && frameBytes(spec).length > (isIpv6 ? 54 : 34) + 24;
     if (!isCut) steps.push(send(side + 1, spec));
-    else steps.push(...fragments(side + 1, spec, at, pick(random, [CUT, CUT.toReversed()])));
+    else {steps.push(
+        ...fragments(side + 1, spec, firstId + at, pick(random, [CUT, CUT.toReversed()])),
+      );}
   }
   return steps;
 }
@@ -315,17 +325,17 @@ export function generatedScenarios(random: Random): CtScenario[] {
   }));
   const known = new Set([...PORTS, ...IDS]);
   const chosen = withoutChosen((port) => !known.has(port));
-  const others = LISTS.flatMap(([inside, outside]) => [
+  const others = LISTS.flatMap(([inside, outside], list) => [
     {
       name: `random packets, ${inside} and ${outside}`,
       flows: twoSides(inside, outside),
-      steps: anyPackets(random, PACKETS, false),
+      steps: anyPackets(random, PACKETS, false, 1000 + list * PACKETS),
       chosen,
     },
     {
       name: `random packets of IPv6, ${inside} and ${outside}`,
       flows: twoSides(ofIpv6(inside), ofIpv6(outside), 6),
-      steps: anyPackets(random, PACKETS, true),
+      steps: anyPackets(random, PACKETS, true, 1000 + list * PACKETS),
       chosen,
     },
   ]);

@@ -32,6 +32,7 @@ import {
   type CtOutcome,
   type CtScenario,
   type CtStep,
+  isWhole,
   reflected,
 } from "./kernel_ct_scenario.ts";
 
@@ -137,7 +138,7 @@ class KernelSwitch {
       packet.tailLimit = BUFFER_SIZE;
       while (tap.receive(packet) > 0) {
         const frame = packet.bytes.slice(packet.start, packet.end);
-        this.#last.set(portNo, frame);
+        if (isWhole(frame)) this.#last.set(portNo, frame);
         events.push(`${portNo}: ${frame.toHex()}`);
       }
     }
@@ -211,17 +212,21 @@ function play(
     kernel.setFlows(scenario.flows);
     kernel.setLimits(undefined);
     kernel.events();
+    const startedMs = performance.now();
+    const timesMs: number[] = [];
     const events = scenario.steps.map((step) => {
+      timesMs.push(performance.now() - startedMs);
       try {
         return take(step, kernel);
       } catch (error) {
         return [String(error)];
       }
     });
+    timesMs.push(performance.now() - startedMs);
     const found = connections.list().map((one) => formatConnection(one, ALL));
-    return { events, connections: found };
+    return { events, connections: found, timesMs };
   } catch (error) {
-    return { events: [[String(error)]], connections: [] };
+    return { events: [[String(error)]], connections: [], timesMs: [] };
   } finally {
     writeSysctls(before);
   }

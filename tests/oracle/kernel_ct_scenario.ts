@@ -11,7 +11,7 @@ export interface FrameStep {
   readonly frame: string;
 }
 
-/** The last frame that left by a port comes back there, with its addresses and ports exchanged. */
+/** The last whole frame (no fragment) that left by a port comes back there, with its addresses and ports exchanged. */
 export interface ReflectStep {
   readonly reflect: number;
 }
@@ -55,14 +55,22 @@ export interface CtOutcome {
    * ports in order; for a step of limits or flows what went wrong.
    */
   readonly events: readonly (readonly string[])[];
-  /** Connections at the end, lines of `dump-conntrack -m`. */
+  /** Connections at the end, lines of `dump-conntrack -m -s`. */
   readonly connections: readonly string[];
+  /** When each step was done, and at last the dump: ms since the scenario began. */
+  readonly timesMs: readonly number[];
 }
 
 /** Ports that there are. */
 export const CT_PORTS: readonly number[] = [1, 2, 3];
 /** MTU of each. */
 export const CT_MTU = 1500;
+
+/** Whether a frame is no fragment. */
+export function isWhole(frame: Uint8Array): boolean {
+  const isIpv4 = frame[12] === 0x08;
+  return isIpv4 ? ((frame[20]! << 8 | frame[21]!) & 0x3fff) === 0 : frame[20] !== 44;
+}
 
 /** A frame with source and destination exchanged: addresses of Ethernet and IP, and ports. Sums stay right. */
 export function reflected(frame: Uint8Array): Uint8Array<ArrayBuffer> {

@@ -53,7 +53,8 @@ async function compareAll(
   const outcomes = await runInGuest<CtOutcome[]>(kind, task);
   const comparison = beginComparison();
   for (const [at, scenario] of chosen.entries()) {
-    compareOutcomes(comparison, scenario, playOurs(scenario), outcomes[at]!);
+    const theirs = outcomes[at]!;
+    compareOutcomes(comparison, scenario, playOurs(scenario, theirs.timesMs), theirs);
   }
   const { packets, connections, states, met, faults } = comparison;
   say(

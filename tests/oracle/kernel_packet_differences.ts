@@ -108,7 +108,8 @@ export const PACKET_DIFFERENCES: Readonly<Record<string, PacketDifference>> = {
     kernel: "net/mpls/mpls_gso.c, mpls_gso_segment; net/openvswitch/datapath.c, queue_gso_packets",
     leavesOut: (item, text) =>
       isTrain(item) &&
-      (/mpls\([^)]*bos=0|add_mpls\([^)]*0x884[78]\)|(mpls|nsh)\(.*userspace/s.test(text) ||
+      (/mpls\([^)]*bos=0|add_mpls\([^)]*0x884[78]\)|(mpls|nsh)\(.*userspace|push_nsh.*pop_nsh/s
+        .test(text) ||
         /pop_mpls\(/.test(text) && !/pop_mpls\(eth_type=(0x86dd|0x800)\)/.test(text) ||
         /ipv6\(.*pop_mpls\((?!eth_type=0x86dd)/.test(text) ||
         /ipv4\(.*pop_mpls\((?!eth_type=0x800\))/.test(text)),
@@ -131,8 +132,8 @@ export const PACKET_DIFFERENCES: Readonly<Record<string, PacketDifference>> = {
   },
   "trunc before a push": {
     what:
-      "up to 6.11 trunc says how many bytes to cut off, not how many to keep; so does userspace, " +
-      "which gets the tag besides",
+      "trunc says how many bytes to cut off, as it is then, also to userspace, which gets the tag " +
+      "besides; since 6.12.117 and here it says how many to keep (6.1.176 and 6.12.95 were tried)",
     kernel: "net/openvswitch/actions.c, do_execute_actions (cutlen); datapath.c, " +
       "queue_userspace_packet",
     leavesOut: (_, text) =>

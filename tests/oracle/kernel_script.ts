@@ -190,11 +190,9 @@ const RIGHTS: readonly Step[] = [
   { line: "ovs-dpctl dump-dps", says: "" },
 ];
 
-/** What is said to a kernel. Where it is emulated, programs are slow to start: connections are left out. */
+/** What is said to a kernel. Where it is emulated, programs are slow to start: connections are left out, and who has no rights. */
 export function scriptFor(kind: KernelKind): readonly Step[] {
-  return [
-    ...[...DATAPATHS, ...PORTS, ...FLOWS, ...FILES, ...RIGHTS],
-    ...[...METERS, ...LIMITS],
-    ...(kind === "stable" ? CONNECTIONS : []),
-  ];
+  const steps = [...DATAPATHS, ...PORTS, ...FLOWS, ...FILES, ...RIGHTS, ...METERS, ...LIMITS];
+  if (kind === "stable") return [...steps, ...CONNECTIONS];
+  return steps.filter(({ line }) => !line.startsWith(UNPRIVILEGED));
 }
