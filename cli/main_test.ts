@@ -243,8 +243,11 @@ Deno.test("usage errors have status 2 and name what is allowed", async () => {
     [["dp-list", "extra"], /unexpected "extra"/],
     [["flow-add", "br0"], /^denovs: flow-add: a FLOW is missing/],
     [["flow-add", "in_port(1)"], /^denovs: flow-add: ACTIONS are missing/],
-    [["port-add", "br0", "eth0", "--port-no", "70000"], /"70000" is not allowed \(1 … 65534\)/],
-    [["port-add", "br0", "eth0,port_no=x"], /"x" is not allowed \(1 … 65534\)/],
+    [
+      ["port-add", "br0", "eth0", "--port-no", "70000"],
+      /"70000" is not allowed \(1 … 65534; 0: the lowest free one\)/,
+    ],
+    [["port-add", "br0", "eth0,port_no=x"], /"x" is not allowed \(1 … 65534; 0: /],
     [["port-add", "br0", "a", "b", "--port-no", "3"], /--port-no is for one port/],
     [["dp-set", "br0"], /nothing to set/],
     [["flow-dump", "type=hw"], /unknown flow type "hw" \(all, ovs/],

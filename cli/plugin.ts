@@ -232,6 +232,12 @@ export const pluginNew: Command<CliContext> = buildCommand<NewFlags, [string], C
         `"${name}" is no name for a type (1 to 15 of a-z, 0-9, _ and -, a letter first)`,
       );
     }
+    const { BUILTIN_TYPES } = await import(
+      "../vports/builtin.ts" as string
+    ) as typeof import("../vports/builtin.ts");
+    if (BUILTIN_TYPES.some(({ type }) => type === name)) {
+      throw new UsageError(`"${name}" is a type that denovs has already (choose another name)`);
+    }
     const { output, mainUrl } = this.session;
     const hasSources = executableForm() === "source";
     const files = starterFiles(name, { isAsync: flags.async === true, hasSources });

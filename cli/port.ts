@@ -69,7 +69,7 @@ export const portAdd: Command<CliContext> = buildCommand<AddFlags, string[], Cli
         parse: parsePortNo,
         placeholder: "N",
         optional: true,
-        brief: "Port number, 1 … 65534",
+        brief: "Port number, 1 … 65534; 0: the lowest free one",
       },
       mayExist: switchFlag("Do nothing if the same port exists"),
     },

@@ -146,8 +146,10 @@ export function parsePortids(text: string): number[] {
 /** A port number as people write it: decimal or 0x. */
 export function parsePortNo(text: string): number {
   const number = /^(\d{1,10}|0x[0-9a-f]{1,8})$/i.test(text) ? Number(text) : NaN;
-  if (!(number >= 1 && number <= 65534)) {
-    throw new UsageError(`port number "${text}" is not allowed (1 … 65534)`);
+  if (!(number <= 65534)) {
+    throw new UsageError(
+      `port number "${text}" is not allowed (1 … 65534; 0: the lowest free one)`,
+    );
   }
   return number;
 }

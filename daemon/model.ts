@@ -60,7 +60,7 @@ export const CONNTRACK_DEFAULTS: ConntrackSettings = {
 };
 
 /** OVS_DP_F_DISPATCH_UPCALL_PER_CPU: portids are chosen by packet thread. */
-const PER_CPU = "upcall-per-cpu";
+export const PER_CPU = "upcall-per-cpu";
 /** OVS_DP_F_*: how a user of the kernel's datapath wants its upcalls. The first two are only kept and shown. */
 export const FEATURES: readonly string[] = ["unaligned", "vport-pids", PER_CPU];
 

@@ -102,6 +102,10 @@ Deno.test("port-set upcall=: portids are saved, told, shown, and gone with the p
     "-br0:1 delete",
   ]);
   await set(configuration, { port: "eth2", portids: [] });
+  await assert.rejects(
+    configuration.execute("dp-set", { portids: [7, 8] }),
+    /upcall=7:8 of a datapath needs features=upcall-per-cpu/,
+  );
   await configuration.execute("dp-set", { portids: [7, 8], features: ["upcall-per-cpu"] });
   assert.equal((await port(configuration, "eth2")).portids, undefined);
   const { datapaths } = await configuration.execute("dp-show", { dps: [] });

@@ -23,6 +23,7 @@ import {
   FEATURES,
   LOCAL_PORT,
   NO_PORTIDS,
+  PER_CPU,
   type PortRecord,
   randomBytes,
   randomMac,
@@ -197,6 +198,15 @@ async function setDatapath(
   };
   if (Object.keys(changes).length === 0) {
     refuse("EINVAL", "nothing to set (miss, masks-cache, features, upcall-handler or upcall)");
+  }
+  const { features: allowed, portids: told } = { ...datapath.record, ...changes };
+  if (portids !== undefined && told.cpus.length > 0 && !allowed.includes(PER_CPU)) {
+    refuse(
+      "EINVAL",
+      `upcall=${
+        portids.join(":")
+      } of a datapath needs features=${PER_CPU} (port-set upcall= is per port)`,
+    );
   }
   transaction.setDatapath(datapath, changes);
   return {};

@@ -25,6 +25,8 @@ export interface Kind {
 const EXE = "dist/denovs";
 /** More than one in any case: tests wait as well. */
 const JOBS = Math.max(2, Math.min(4, navigator.hardwareConcurrency));
+/** Those with real devices wait more than they work. */
+const E2E_JOBS = JOBS + 1;
 const UNITS = [
   "cli/",
   "daemon/",
@@ -148,14 +150,14 @@ export const KINDS: readonly Kind[] = [
     name: "e2e",
     about: "real devices in network namespaces, from the sources",
     paths: ["tests/e2e/"],
-    jobs: JOBS,
+    jobs: E2E_JOBS,
     byDefault: true,
   },
   {
     name: "e2e-threads-2",
     about: "the same with two packet threads",
     paths: ["tests/e2e/"],
-    jobs: JOBS,
+    jobs: E2E_JOBS,
     env: { DENOVS_TEST_THREADS: "2" },
     byDefault: true,
   },
@@ -163,7 +165,7 @@ export const KINDS: readonly Kind[] = [
     name: "e2e-exe",
     about: `the same with ${EXE}`,
     paths: ["tests/e2e/"],
-    jobs: JOBS,
+    jobs: E2E_JOBS,
     env: { DENOVS_EXE: EXE },
     byDefault: true,
   },

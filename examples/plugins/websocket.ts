@@ -382,6 +382,7 @@ class Listener implements AsyncVport {
     let isTaken = false;
     for (const link of place === undefined ? this.#links : [place]) {
       if (link === from) continue;
+      if (link.socket.readyState !== WebSocket.OPEN) continue;
       // One that does not keep up must not hold up the others.
       if (link.send(frame)) isTaken = true;
       else if (this.#lost++ % 1000 === 0) this.#show();

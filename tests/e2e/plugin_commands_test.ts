@@ -302,6 +302,9 @@ rootTest(
     withLab(async (lab) => {
       const { denovs } = lab;
       const inFolder = ["env", "-C", lab.folder, ...denovsCommand(), "plugin-new"];
+      const taken = await run([...inFolder, "netdev"]);
+      assert.equal(taken.code, 2);
+      assert.match(taken.stderr, /"netdev" is a type that denovs has already/);
       for (const [name, flags] of [["loop", []], ["slow", ["--async"]]] as const) {
         const done = await run([...inFolder, name, ...flags]);
         assert.match(
